@@ -1,0 +1,58 @@
+"""Checkpoints to resume a run from, and published weights: safetensors with the network's configuration inside."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+
+from nedr import config as configuration
+from nedr.errors import NedrError
+from nedr.model.nedr import NeDR, NeDRConfig
+
+FORMAT = "nedr-1"
+
+
+def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
+    """Write everything a run needs to go on; an interruption at any moment leaves the previous checkpoint whole."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_suffix(".tmp")
+    torch.save(state, temporary)
+    os.replace(temporary, path)
+
+
+def load_checkpoint(path: Path) -> dict[str, Any]:
+    """Read a checkpoint. Tensors and plain values only: a file that carries code is refused."""
+    try:
+        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise NedrError(f"cannot resume from {path}: {error}; delete it to start the run anew") from error
+    return state
+
+
+def save_weights(model: NeDR, path: str | Path) -> None:
+    """Publish a network: its tensors as safetensors, its configuration in the header."""
+    target = Path(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = target.with_suffix(".tmp")
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+    save_file(tensors, temporary, metadata={"format": FORMAT, "config": configuration.to_json(model.config)})
+    os.replace(temporary, target)
+
+
+def load_weights(path: str | Path) -> NeDR:
+    """Rebuild a published network from its file alone, in evaluation mode. Raises NedrError for any other file."""
+    try:
+        with safe_open(path, framework="pt") as file:  # type: ignore[no-untyped-call]
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except Exception as error:
+        raise NedrError(f"cannot read weights {path}: {error}") from error
+    if metadata.get("format") != FORMAT:
+        raise NedrError(f"{path}: expected nedr weights ({FORMAT}), found {metadata.get('format', 'another file')!r}")
+    model = NeDR(configuration.from_dict(NeDRConfig, json.loads(metadata["config"]), where=str(path)))
+    model.load_state_dict(tensors)
+    return model.eval()

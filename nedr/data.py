@@ -1,0 +1,152 @@
+"""Training data: clear photographs, with measured depth where there is one, and haze drawn on the fly."""
+
+import fnmatch
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from nedr.errors import UsageError
+from nedr.haze import Array, HazeConfig, HazySample, procedural_depth, synthesise
+
+SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"}
+DEPTH_SCALE = 2  # procedural depth is drawn at 1/2 of the view's resolution
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Which pictures a run sees, and how they become views."""
+
+    views: tuple[tuple[int, int], ...] = ((192, 256), (192, 256), (256, 192), (224, 224))  # (height, width), one a batch
+    batch: int = 8
+    measured: float = 0.5  # share of samples with measured depth, where it is given
+    whole: float = 0.5  # share of samples that show the whole picture; the others a crop
+    crop: tuple[float, float] = (0.5, 1.0)  # sides of a crop, as fractions of the picture's
+    holdout: int = 24  # one clear picture in so many is never trained on
+    exclude: tuple[str, ...] = ()  # names, with wildcards, left out of the clear pictures
+    workers: int = 1
+
+    def __post_init__(self) -> None:
+        for height, width in self.views:
+            if height % 32 or width % 32 or min(height, width) < 64:
+                raise ValueError(f"views need sides that are multiples of 32, 64 at least; found {height} x {width}")
+        if self.batch < 1 or self.holdout < 2:
+            raise ValueError(f"expected batch >= 1 and holdout >= 2, found {self.batch} and {self.holdout}")
+
+
+def list_images(folder: str | Path, exclude: tuple[str, ...] = ()) -> list[Path]:
+    """All pictures directly or deeper in `folder`, sorted. Raises UsageError when there are none."""
+    root = Path(folder)
+    found = sorted(p for p in root.rglob("*") if p.suffix.lower() in SUFFIXES)
+    found = [p for p in found if not any(fnmatch.fnmatch(p.name, pattern) for pattern in exclude)]
+    if not found:
+        raise UsageError(f"no pictures in {root}: expected a folder with {', '.join(sorted(SUFFIXES))} files")
+    return found
+
+
+def held_out(path: Path, one_in: int) -> bool:
+    """Whether a picture is kept from training: by a checksum of its name, so that every run agrees."""
+    return zlib.crc32(path.name.encode()) % one_in == 0
+
+
+def depth_pairs(folder: str | Path) -> list[tuple[Path, Path]]:
+    """(clear, depth) files of a folder with `clear/` and `depth/` inside, matched by stem."""
+    root = Path(folder)
+    depths = {p.stem: p for p in list_images(root / "depth")}
+    pairs = [(p, depths[p.stem]) for p in list_images(root / "clear") if p.stem in depths]
+    if not pairs:
+        raise UsageError(f"no picture in {root}/clear has a depth map of the same name in {root}/depth")
+    return pairs
+
+
+def read_rgb(path: Path, box: tuple[float, float, float, float], size: tuple[int, int]) -> Array:
+    """A region of a picture (x0, y0, x1, y1 as fractions) resized to (height, width); float32 RGB in [0, 1]."""
+    with Image.open(path) as image:
+        pixels = image.convert("RGB").resize(size[::-1], Image.Resampling.BICUBIC, _scaled(box, image.size), reducing_gap=2.0)
+    return np.asarray(pixels, np.float32) / np.float32(255.0)
+
+
+def read_depth(path: Path, box: tuple[float, float, float, float], size: tuple[int, int]) -> Array:
+    """A region of a depth map, resized like its picture and scaled so that its farthest point is 1."""
+    with Image.open(path) as image:
+        depth = np.asarray(
+            image.convert("L").resize(size[::-1], Image.Resampling.BILINEAR, _scaled(box, image.size)), np.float32
+        )
+    return (depth / max(float(depth.max()), 1.0)).clip(0.02, 1.0).astype(np.float32)
+
+
+def _scaled(box: tuple[float, float, float, float], size: tuple[int, int]) -> tuple[float, float, float, float]:
+    return (box[0] * size[0], box[1] * size[1], box[2] * size[0], box[3] * size[1])
+
+
+def draw_box(config: DataConfig, rng: np.random.Generator) -> tuple[float, float, float, float]:
+    """The whole picture, or a random part of it of about the same aspect ratio."""
+    if rng.random() < config.whole:
+        return (0.0, 0.0, 1.0, 1.0)
+    side = rng.uniform(*config.crop)
+    width, height = min(1.0, side * rng.uniform(0.9, 1.1)), min(1.0, side * rng.uniform(0.9, 1.1))
+    x, y = rng.uniform(0.0, 1.0 - width), rng.uniform(0.0, 1.0 - height)
+    return (x, y, x + width, y + height)
+
+
+def resize_map(values: Array, size: tuple[int, int]) -> Array:
+    """A float map resized bilinearly to (height, width)."""
+    return np.asarray(Image.fromarray(values).resize(size[::-1], Image.Resampling.BILINEAR), np.float32)
+
+
+class SyntheticHaze(Dataset[dict[str, Tensor]]):
+    """Sample number i of an endless, seeded stream: the same on every machine, in any process, in any order.
+
+    A sample holds `hazy` and `clear` (3, H, W), `transmission` (1, H, W), `airlight` (3,) and `density` (); samples of one
+    batch (consecutive numbers) share a view size.
+    """
+
+    def __init__(
+        self, clear: list[Path], measured: list[tuple[Path, Path]], data: DataConfig, haze: HazeConfig, *, seed: int
+    ) -> None:
+        self.clear = [p for p in clear if not held_out(p, data.holdout)]
+        self.measured = measured
+        self.data, self.haze, self.seed = data, haze, seed
+        if not self.clear and not measured:
+            raise UsageError("expected clear pictures or pictures with measured depth, found neither")
+
+    def __getitem__(self, index: int) -> dict[str, Tensor]:
+        """Sample `index`, any integer >= 0."""
+        views = self.data.views
+        size = views[int(np.random.default_rng([self.seed, 1, index // self.data.batch]).integers(len(views)))]
+        rng = np.random.default_rng([self.seed, 0, index])
+        image, depth = self._scene(size, rng)
+        if rng.random() < 0.5:
+            image, depth = image[:, ::-1], depth[:, ::-1]
+        return to_tensors(synthesise(image, depth, self.haze, rng))
+
+    def _scene(self, size: tuple[int, int], rng: np.random.Generator) -> tuple[Array, Array]:
+        box = draw_box(self.data, rng)
+        if self.measured and (not self.clear or rng.random() < self.data.measured):
+            picture, depth = self.measured[int(rng.integers(len(self.measured)))]
+            return read_rgb(picture, box, size), read_depth(depth, box, size)
+        image = read_rgb(self.clear[int(rng.integers(len(self.clear)))], box, size)
+        coarse = resize_map_rgb(image, (size[0] // DEPTH_SCALE, size[1] // DEPTH_SCALE))
+        return image, resize_map(procedural_depth(coarse, rng), size)
+
+
+def resize_map_rgb(image: Array, size: tuple[int, int]) -> Array:
+    """A float RGB picture averaged down to (height, width), an integer ratio."""
+    height, width = size
+    return image.reshape(height, image.shape[0] // height, width, image.shape[1] // width, 3).mean(axis=(1, 3))
+
+
+def to_tensors(sample: HazySample) -> dict[str, Tensor]:
+    """A sample's arrays as tensors in (C, H, W) order."""
+    return {
+        "hazy": torch.from_numpy(np.ascontiguousarray(sample.hazy.transpose(2, 0, 1))),
+        "clear": torch.from_numpy(np.ascontiguousarray(sample.clear.transpose(2, 0, 1))),
+        "transmission": torch.from_numpy(np.ascontiguousarray(sample.transmission[None])),
+        "airlight": torch.from_numpy(sample.airlight),
+        "density": torch.tensor(sample.density, dtype=torch.float32),
+    }

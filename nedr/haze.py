@@ -1,0 +1,178 @@
+"""Haze on clear photographs: the scattering model, procedural depth, and the recipe that draws one training sample.
+
+Koschmieder: I(x) = J(x) t(x) + A (1 - t(x)), t(x) = exp(-beta d(x)). Images are float32 (H, W, 3) RGB in [0, 1], depth is
+float32 (H, W) in (0, 1] with the farthest point at 1, so that beta alone says how thick the haze is.
+"""
+
+import io
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+Array = NDArray[np.float32]
+Range = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class HazeConfig:
+    """What haze looks like; probabilities in [0, 1], ranges are uniform."""
+
+    beta: Range = (0.4, 2.0)
+    beta_wide: Range = (0.05, 3.2)  # drawn from instead, with probability `wide`
+    wide: float = 0.25
+    airlight: Range = (0.65, 1.0)  # brightness of A
+    airlight_dark: Range = (0.35, 0.7)  # dusk, smoke: drawn from instead, with probability `dark`
+    dark: float = 0.1
+    tint_slight: float = 0.3  # probability of A off grey by a few hundredths
+    tint_strong: float = 0.15  # probability of dusk blue or dust orange
+    patchy: float = 0.25  # probability that the haze itself is uneven
+    clear: float = 0.06  # probability of no haze at all, t = 1
+    noise: float = 0.3  # probability of sensor noise, sigma up to 0.02
+    jpeg: float = 0.35  # probability of JPEG artefacts, quality 40 to 95
+    exposure: float = 0.4  # probability of another gain, gamma and white balance of the clear picture
+
+
+class HazySample(NamedTuple):
+    """One supervised sample; I and J (H, W, 3), t (H, W), A (3,), beta a scalar."""
+
+    hazy: Array
+    clear: Array
+    transmission: Array
+    airlight: Array
+    density: float
+
+
+def transmission(depth: Array, density: float) -> Array:
+    """t = exp(-beta d)."""
+    return np.exp(-density * depth).astype(np.float32)
+
+
+def add_haze(clear: Array, transmission: Array, airlight: Array) -> Array:
+    """I = J t + A (1 - t): (H, W, 3), (H, W), (3,) -> (H, W, 3)."""
+    t = transmission[..., None]
+    return (clear * t + airlight * (1.0 - t)).astype(np.float32)
+
+
+def smooth_noise(height: int, width: int, rng: np.random.Generator, *, cells: int) -> Array:
+    """A smooth random field (H, W) in [0, 1]: a few random cells, interpolated bicubically."""
+    coarse = rng.random((cells, cells), dtype=np.float32)
+    field = np.asarray(Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC))
+    return np.clip(field, 0.0, 1.0)
+
+
+def segments(image: Array, rng: np.random.Generator) -> NDArray[np.int64]:
+    """Regions (H, W) whose edges follow the picture (Felzenszwalb & Huttenlocher 2004), of a random coarseness."""
+    from skimage.segmentation import felzenszwalb
+
+    scale = float(np.exp(rng.uniform(np.log(40.0), np.log(400.0))))
+    labels: NDArray[np.int64] = felzenszwalb(image, scale=scale, sigma=0.6, min_size=image.shape[0] * image.shape[1] // 250)
+    return labels
+
+
+def sky(image: Array) -> NDArray[np.bool_]:
+    """Where a picture shows open sky: bright, smooth, not warm, and joined to the upper border; (H, W) bool."""
+    from scipy import ndimage
+
+    brightness = image.mean(axis=-1)
+    rough = ndimage.maximum_filter(ndimage.gaussian_gradient_magnitude(brightness, 1.0), 3)
+    candidate = (rough < 0.02) & (brightness > 0.45) & (image[..., 2] >= image[..., 0] - 0.03)
+    labels, _ = ndimage.label(candidate)
+    reached = np.unique(labels[0])
+    found: NDArray[np.bool_] = ndimage.binary_dilation(np.isin(labels, reached[reached > 0]), iterations=2)
+    return found & (brightness > 0.4)
+
+
+def layout_depth(height: int, width: int, rng: np.random.Generator) -> Array:
+    """The scene's large-scale depth (H, W) in (0, 1]: a ground plane to a horizon, a corridor, or a tilted plane."""
+    y, x = np.mgrid[0:height, 0:width].astype(np.float32)
+    y, x = (y + 0.5) / height, (x + 0.5) / width
+    kind = rng.random()
+    if kind < 0.65:
+        below = np.maximum(y - rng.uniform(0.05, 0.55), 0.0)
+        nearness = rng.uniform(0.03, 0.4)
+        plane = nearness / (below + nearness)
+    elif kind < 0.8:
+        centre_x, centre_y = rng.uniform(0.2, 0.8), rng.uniform(0.2, 0.6)
+        radius = np.maximum(np.abs(x - centre_x), np.abs(y - centre_y)) / rng.uniform(0.5, 1.0)
+        plane = rng.uniform(0.05, 0.5) / (radius + rng.uniform(0.05, 0.5))
+    else:
+        angle = rng.uniform(0.0, 2.0 * np.pi)
+        plane = 1.5 + np.cos(angle) * (x - 0.5) + np.sin(angle) * (y - 0.5)
+    return (plane / plane.max()).astype(np.float32)
+
+
+def procedural_depth(image: Array, rng: np.random.Generator) -> Array:
+    """Draw a plausible depth (H, W) in (0, 1] for a picture nobody measured.
+
+    Regions of the picture stand on the layout's ground (depth of their lowest row), lie on it, or float anywhere;
+    sky is farthest.
+    """
+    height, width = image.shape[:2]
+    plane = layout_depth(height, width, rng)
+    labels = segments(image, rng)
+    count = int(labels.max()) + 1
+    rows = np.broadcast_to(np.arange(height)[:, None], labels.shape)
+    columns = np.broadcast_to(np.arange(width)[None, :], labels.shape)
+    base, middle = np.zeros(count, np.int64), np.zeros(count, np.int64)
+    np.maximum.at(base, labels, rows)
+    np.maximum.at(middle, labels, columns)
+    standing = plane[base, middle]
+    kind = rng.random(count)
+    anywhere = rng.uniform(0.15, 1.0, count).astype(np.float32)
+    constant = np.where(kind < rng.uniform(0.4, 1.0), standing, anywhere)[labels]
+    lying = (rng.random(count) < rng.uniform(0.1, 0.6))[labels]
+    tilt = 1.0 + 0.25 * (smooth_noise(height, width, rng, cells=int(rng.integers(3, 7))) - 0.5)
+    depth = np.where(lying, plane, constant) * tilt
+    depth = np.where(sky(image), depth.max() * rng.uniform(1.0, 1.5), depth)
+    return (depth / depth.max()).clip(0.02, 1.0).astype(np.float32)
+
+
+def draw_airlight(config: HazeConfig, rng: np.random.Generator) -> Array:
+    """Draw A (3,), RGB in [0, 1], from grey to dusk blue and dust orange."""
+    brightness = rng.uniform(*(config.airlight_dark if rng.random() < config.dark else config.airlight))
+    tint = np.zeros(3)
+    choice = rng.random()
+    if choice < config.tint_strong:
+        tint = rng.uniform(0.05, 0.35) * rng.choice([-1.0, 1.0]) * np.array([1.0, rng.uniform(-0.2, 0.5), -1.0])
+    elif choice < config.tint_strong + config.tint_slight:
+        tint = rng.normal(0.0, 0.03, 3)
+    return np.clip(brightness * (1.0 + tint - tint.max() * (brightness > 0.8)), 0.0, 1.0).astype(np.float32)
+
+
+def vary_exposure(image: Array, rng: np.random.Generator) -> Array:
+    """Another camera's rendering of the same scene: gain, gamma and white balance."""
+    balance = rng.uniform(0.92, 1.08, 3)
+    varied = np.clip(image * (rng.uniform(0.6, 1.15) * balance), 0.0, 1.0) ** rng.uniform(0.75, 1.35)
+    return varied.astype(np.float32)
+
+
+def degrade(image: Array, config: HazeConfig, rng: np.random.Generator) -> Array:
+    """What a camera adds after the haze: sensor noise and JPEG artefacts, each sometimes."""
+    if rng.random() < config.noise:
+        image = image + rng.normal(0.0, rng.uniform(0.002, 0.02), image.shape).astype(np.float32)
+    image = np.clip(image, 0.0, 1.0)
+    if rng.random() >= config.jpeg:
+        return image
+    buffer = io.BytesIO()
+    Image.fromarray((image * 255.0 + 0.5).astype(np.uint8)).save(buffer, "JPEG", quality=int(rng.integers(40, 96)))
+    return np.asarray(Image.open(buffer), np.float32) / np.float32(255.0)
+
+
+def synthesise(clear: Array, depth: Array, config: HazeConfig, rng: np.random.Generator) -> HazySample:
+    """Draw haze for a clear picture of known or drawn depth, both (H, W, ...), and say exactly what was drawn."""
+    height, width = depth.shape
+    if rng.random() < config.exposure:
+        clear = vary_exposure(clear, rng)
+    density = float(rng.uniform(*(config.beta_wide if rng.random() < config.wide else config.beta)))
+    optical = density * depth
+    if rng.random() < config.patchy:
+        unevenness = smooth_noise(height, width, rng, cells=int(rng.integers(3, 9)))
+        optical = optical * (0.3 + 1.4 * unevenness) + rng.uniform(0.0, 0.6) * unevenness
+    t = np.exp(-optical).astype(np.float32)
+    airlight = draw_airlight(config, rng)
+    if rng.random() < config.clear:
+        t, density = np.ones_like(t), 0.0
+    return HazySample(degrade(add_haze(clear, t, airlight), config, rng), clear, t, airlight, density)

@@ -1,0 +1,47 @@
+"""KAN-CID: channel-independent spatial mixing, then channel-dependent KAN mixing (NeDR-Dehaze, Sec. 3)."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from nedr.model.kan import KANLinear
+
+
+def bounce(size: int, pad: int) -> Tensor:
+    """Indices that reflect a line of `size` cells outwards by `pad`, back and forth where `pad` exceeds the line."""
+    period = max(2 * (size - 1), 1)
+    folded = torch.arange(-pad, size + pad) % period
+    return torch.minimum(folded, period - folded)
+
+
+def reflect_pad(x: Tensor, pad: int) -> Tensor:
+    """Reflect padding of (B, C, H, W) that also works on maps smaller than the pad (torch's own refuses them)."""
+    height, width = x.shape[-2:]
+    if min(height, width) > pad:
+        return F.pad(x, (pad, pad, pad, pad), mode="reflect")
+    rows = x.index_select(-2, bounce(height, pad).to(x.device))
+    return rows.index_select(-1, bounce(width, pad).to(x.device))
+
+
+class KANCID(nn.Module):
+    """Residual block on (B, C, H, W): depthwise 7x7 (each channel alone), then KANLinear-GELU-KANLinear per pixel.
+
+    The channel vector is layer-normalised and halved before the KAN, so that it lies where the splines live.
+    """
+
+    def __init__(self, channels: int, *, kernel: int = 7, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.pad = kernel // 2
+        self.channel_independent = nn.Conv2d(channels, channels, kernel, groups=channels)
+        self.norm = nn.LayerNorm(channels)
+        nn.init.constant_(self.norm.weight, 0.5)
+        self.expand = KANLinear(channels, channels)
+        self.dropout = nn.Dropout(dropout)
+        self.project = KANLinear(channels, channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) -> (B, C, H, W)."""
+        mixed = x + self.channel_independent(reflect_pad(x, self.pad))
+        pixels = self.norm(mixed.permute(0, 2, 3, 1))  # (B, H, W, C)
+        pixels = self.project(self.dropout(F.gelu(self.expand(pixels))))
+        return mixed + pixels.permute(0, 3, 1, 2)

@@ -1,0 +1,53 @@
+"""ChnMapper and the refine layers: feature fusion from stride 32 to the coarse grid E' (RefineNet, Lin et al. 2017)."""
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+class ChnMapper(nn.Module):
+    """One 3x3 convolution per level, from the encoder's widths to the decoder's."""
+
+    def __init__(self, inputs: tuple[int, ...], widths: tuple[int, ...]) -> None:
+        super().__init__()
+        self.levels = nn.ModuleList(nn.Conv2d(i, w, 3, padding=1) for i, w in zip(inputs, widths, strict=True))
+
+    def forward(self, features: list[Tensor]) -> list[Tensor]:
+        """Maps (B, inputs[i], H_i, W_i) -> (B, widths[i], H_i, W_i)."""
+        return [level(feature) for level, feature in zip(self.levels, features, strict=True)]
+
+
+class ResidualConvUnit(nn.Module):
+    """x + conv(ReLU(conv(ReLU(x)))) at 3x3."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(channels, channels, 3, padding=1)
+        self.second = nn.Conv2d(channels, channels, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) -> (B, C, H, W)."""
+        y: Tensor = x + self.second(F.relu(self.first(F.relu(x))))
+        return y
+
+
+class RefineLayer(nn.Module):
+    """Fuse a level with what came from the coarser ones: a 1x1 convolution brings the latter to this level's width.
+
+    A level finer than `below`'s target (`unshuffle` > 1) is folded into its channels first, so that E' can stay coarse
+    without losing what the fine level saw: the IDRM decodes it again inside each cell.
+    """
+
+    def __init__(self, level: int, coarser: int, outputs: int, *, unshuffle: int = 1) -> None:
+        super().__init__()
+        self.unshuffle = unshuffle
+        self.skip = nn.Conv2d(level * unshuffle**2, outputs, 1)
+        self.top = nn.Conv2d(coarser, outputs, 1) if coarser else None
+        self.unit = ResidualConvUnit(outputs)
+
+    def forward(self, level: Tensor, coarser: Tensor | None) -> Tensor:
+        """(B, level, H, W), (B, coarser, H', W') -> (B, outputs, H / unshuffle, W / unshuffle)."""
+        fused = self.skip(F.pixel_unshuffle(level, self.unshuffle))
+        if self.top is not None and coarser is not None:
+            fused = fused + F.interpolate(self.top(coarser), fused.shape[-2:], mode="bilinear", align_corners=False)
+        refined: Tensor = self.unit(fused)
+        return refined
