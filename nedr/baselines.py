@@ -91,7 +91,7 @@ def guided_filter(guide: Floats, plane: Floats, radius: int, eps: float) -> Floa
 
 def _field(lattice: Floats, airlight: Floats, *, density: float) -> HazeField:
     """The field of a baseline, rendered as its paper does: the plain inversion, t held at 0.1 and nothing else."""
-    plain = Rendering(guidance="none", floor=T_MIN, colour_floor=T_MIN, dither=False)
+    plain = Rendering(floor=T_MIN, colour_floor=T_MIN)
     return HazeField(lattice=lattice, guide=None, airlight=airlight, density=density, rendering=plain)
 
 

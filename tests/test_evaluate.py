@@ -205,7 +205,16 @@ def test_unknown_methods_are_named_with_the_known_ones(names, words):
 
 def test_methods_keep_their_order_and_come_once():
     assert list(load_methods(["cap", "input", "dcp", "cap"])) == ["cap", "input", "dcp"]
-    assert list(load_methods(ev.METHODS)) == list(ev.METHODS)
+
+
+def test_every_method_is_built_with_the_options_that_are_its_own(monkeypatch):
+    monkeypatch.setattr(ev, "Dehazer", lambda *weights, **options: (*weights, options))
+    methods = load_methods(ev.METHODS, weights="mine.onnx", view=320, threads=2, device="cuda")
+    assert list(methods) == list(ev.METHODS)
+    assert methods["nedr"] == ("mine.onnx", {"view": 320, "threads": 2, "device": "cuda"})
+    for name in ("dcp", "cap"):
+        assert methods[name] == ({"method": name, "threads": 2},)
+    assert isinstance(methods["input"], Untouched)
 
 
 def test_without_scikit_image_the_extra_is_named(pairs, monkeypatch):
