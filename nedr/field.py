@@ -38,9 +38,9 @@ class Rendering:
     """
 
     guidance: Guidance = "detail"
-    radius: int = 1
+    radius: int = 2
     epsilon: float = 0.01
-    floor: float = 0.05
+    floor: float = 0.1
     floor_limit: float = 0.25
     noise_limit: float = 0.04
     colour_floor: float = 0.2

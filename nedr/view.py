@@ -84,7 +84,7 @@ def noise_level(image: Array) -> float:
     laplacian = np.diff(np.diff(patches, 2, axis=1), 2, axis=2)
     sigma = np.sqrt(np.pi / 2) / 6 * np.abs(laplacian).mean(axis=(1, 2))
     quiet = patches[np.argsort(sigma)[: max(1, len(sigma) // 4)]]
-    return float(np.hypot(np.sort(sigma)[: len(quiet)].mean(), _blocking(quiet)))
+    return float(np.hypot(np.quantile(sigma, 0.25), _blocking(quiet)))
 
 
 def _patches(plane: Array, side: int = 16, most: int = 24) -> Floats:
