@@ -1,0 +1,90 @@
+"""Files that are there whole or not at all."""
+
+import os
+import secrets
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from nedr.errors import NedrError, UsageError
+
+
+def write(path: str | os.PathLike[str], data: bytes, *, overwrite: bool = False) -> None:
+    """Write a whole file or nothing: nobody sees a part of it, and what was there is never lost by accident.
+
+    Args:
+        path: the file; its folder must exist.
+        data: the contents.
+        overwrite: replace an existing file (behind a link, the file it points to; permissions stay). Without it an
+            existing file stays as it is, even one made in the meantime.
+
+    Raises:
+        UsageError: the file exists, or is a folder, or its folder does not exist or may not be written.
+        NedrError: the disk is full or failed.
+    """
+    with _explained(path):
+        target = Path(os.path.realpath(path)) if overwrite else Path(path)
+        if target.is_dir():
+            raise UsageError(f"{path} is a folder; expected a file name to write")
+        if not overwrite and os.path.lexists(target):
+            raise FileExistsError
+        part = target.with_name(f".nedr-{secrets.token_hex(8)}.part")
+        try:
+            _fill(part, data)
+            if overwrite and target.exists():
+                shutil.copymode(target, part)
+            _publish(part, target, overwrite)
+        finally:
+            with suppress(OSError):
+                part.unlink(missing_ok=True)
+        _sync_folder(target.parent)
+
+
+@contextmanager
+def _explained(path: str | os.PathLike[str]) -> Iterator[None]:
+    try:
+        yield
+    except FileExistsError:
+        raise UsageError(f"{path} exists and is left as it is; choose another name or allow overwriting") from None
+    except (FileNotFoundError, NotADirectoryError):
+        raise UsageError(f"{path}: its folder does not exist; make it first") from None
+    except PermissionError as error:
+        raise UsageError(f"{path} may not be written ({error.strerror}); choose another folder") from error
+    except (OSError, ValueError) as error:
+        raise NedrError(f"{path} could not be written: {getattr(error, 'strerror', None) or error}") from error
+
+
+def _fill(part: Path, data: bytes) -> None:
+    with part.open("xb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _publish(part: Path, target: Path, overwrite: bool) -> None:
+    """Give the finished file its name in one step."""
+    if overwrite:
+        part.replace(target)
+        return
+    try:
+        os.link(part, target)  # fails if the name is taken, which a rename does not
+    except FileExistsError:
+        raise
+    except OSError:  # FAT and some network folders know no links: take the name with an empty file, then replace that
+        target.open("xb").close()
+        try:
+            part.replace(target)
+        except OSError:
+            target.unlink()
+            raise
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make the new name durable where folders can be synchronised (not on Windows)."""
+    with suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
