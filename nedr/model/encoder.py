@@ -67,7 +67,7 @@ class FrozenNormConv(nn.Module):
 
     def __init__(self, inputs: int, outputs: int, kernel: int, *, stride: int = 1, groups: int = 1) -> None:
         super().__init__()
-        self.stride, self.groups = stride, groups
+        self.stride, self.groups, self.folded = stride, groups, False
         total = kernel - stride
         self.pads = (total // 2, total - total // 2) * 2 if kernel > 1 else (0, 0, 0, 0)
         self.weight = nn.Parameter(torch.empty(outputs, inputs // groups, kernel, kernel))
@@ -79,11 +79,24 @@ class FrozenNormConv(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, inputs, H, W) -> (B, outputs, ceil(H / stride), ceil(W / stride))."""
-        scale = self.gamma * torch.rsqrt(self.variance + BATCH_NORM_EPS)
-        weight, bias = self.weight * scale[:, None, None, None], self.beta - self.mean * scale
+        weight, bias = self._folded()
         if self.stride == 1:
             return F.conv2d(x, weight, bias, 1, self.pads[0], 1, self.groups)
         return F.conv2d(F.pad(x, self.pads), weight, bias, self.stride, 0, 1, self.groups)
+
+    def _folded(self) -> tuple[Tensor, Tensor]:
+        if self.folded:
+            return self.weight, self.beta
+        scale = self.gamma * torch.rsqrt(self.variance + BATCH_NORM_EPS)
+        return self.weight * scale[:, None, None, None], self.beta - self.mean * scale
+
+    @torch.no_grad()
+    def fold(self) -> None:
+        """Make the kernel and bias hold the normalisation for good: the same function, no longer trainable as it was."""
+        weight, bias = self._folded()
+        self.weight.copy_(weight)
+        self.beta.copy_(bias)
+        self.folded = True
 
 
 class InvertedResidual(nn.Module):

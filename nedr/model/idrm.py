@@ -65,7 +65,7 @@ class IDRM(nn.Module):
         """
         rows, columns = grid.shape[-2:]
         if height % rows == 0 and width % columns == 0:
-            return self._regular(grid, height // rows, width // columns)
+            return self.regular(grid, height // rows, width // columns)
         ys, xs = (torch.arange(n, device=grid.device) * (2.0 / n) + (1.0 / n - 1.0) for n in (height, width))
         points = torch.stack(torch.meshgrid(xs, ys, indexing="xy"), dim=-1).reshape(1, -1, 2)
         cell = points.new_tensor([2.0 / width, 2.0 / height])
@@ -81,7 +81,8 @@ class IDRM(nn.Module):
             x = F.relu(layer(x))
         return x
 
-    def _regular(self, grid: Tensor, ratio_y: int, ratio_x: int) -> Tensor:
+    def regular(self, grid: Tensor, ratio_y: int, ratio_x: int) -> Tensor:
+        """Ask on the lattice that splits every cell into ratio_y x ratio_x: (B, outputs, h * ratio_y, w * ratio_x)."""
         cells = self._padded_first_layer(grid).permute(0, 2, 3, 1)  # (B, h + 2, w + 2, hidden)
         size = (1.0 / ratio_x, 1.0 / ratio_y)
         lines = []

@@ -11,15 +11,14 @@ SPLINE_ORDER = 3
 BASES = GRID_INTERVALS + SPLINE_ORDER
 
 
-def spline_centres(intervals: int = GRID_INTERVALS) -> Tensor:
-    """Centres of the `intervals + 3` uniform cubic B-splines over a grid on [-1, 1]; shape (intervals + 3,)."""
-    step = 2.0 / intervals
-    return -1.0 + step * (torch.arange(intervals + SPLINE_ORDER) - 1.0)
+def _spline_centres(x: Tensor, intervals: int) -> Tensor:
+    """Centres of the uniform cubic B-splines over a grid on [-1, 1], (intervals + 3,), in x's type and place."""
+    return -1.0 + (2.0 / intervals) * (torch.arange(intervals + SPLINE_ORDER, dtype=x.dtype, device=x.device) - 1.0)
 
 
 def _scaled_distance(x: Tensor, intervals: int) -> Tensor:
     """(x - c_j) / h for every spline centre c_j: (...,) -> (..., intervals + 3)."""
-    return (x.unsqueeze(-1) - spline_centres(intervals).to(x)).mul_(intervals / 2.0)
+    return (x.unsqueeze(-1) - _spline_centres(x, intervals)).mul_(intervals / 2.0)
 
 
 def _bases(x: Tensor, intervals: int) -> Tensor:

@@ -41,9 +41,10 @@ class NeDRConfig:
 
     def __post_init__(self) -> None:
         if self.grid_stride not in (2, 4, 8) or self.lattice_stride not in (1, 2, 4, 8):
-            raise ValueError(
-                f"expected grid_stride 2, 4 or 8 and lattice_stride 1, 2, 4 or 8, found {self.grid_stride} and {self.lattice_stride}"
-            )
+            found = f"{self.grid_stride} and {self.lattice_stride}"
+            raise ValueError(f"expected grid_stride 2, 4 or 8 and lattice_stride 1, 2, 4 or 8, found {found}")
+        if self.lattice_stride > self.grid_stride:
+            raise ValueError(f"lattice_stride {self.lattice_stride} is coarser than grid_stride {self.grid_stride}")
         for name, (low, high) in (("transmission", self.transmission), ("density", self.density)):
             if not 0.0 < low < high:
                 raise ValueError(f"{name} needs bounds 0 < low < high, found {low}, {high}")
@@ -129,11 +130,10 @@ class NeDR(nn.Module):
 
     def forward(self, view: Tensor, lattice: tuple[int, int] | None = None) -> HazeEstimate:
         """RGB view (B, 3, H, W) in [0, 1] -> the estimate on a lattice (h, w), by default the configured stride's."""
-        height, width = lattice or tuple(side // self.config.lattice_stride for side in view.shape[-2:])
         features = self.encoder(view)
         pooled = torch.cat([feature.mean(dim=(-2, -1)) for feature in features], dim=1)
-        image = lattice_image(view, height, width)
-        field = self.drem(torch.cat([self._decode(self._fuse(features), height, width), image], dim=1))
+        image = lattice_image(view, *lattice) if lattice else F.avg_pool2d(view, self.config.lattice_stride)
+        field = self.drem(torch.cat([self._decode(self._fuse(features), lattice), image], dim=1))
         transmission = self.transmission_head(field)
         if self.config.airlight == "predicted":
             airlight = self.airlight_head(field, image, transmission, pooled)
@@ -152,11 +152,13 @@ class NeDR(nn.Module):
         ratio = STRIDES[0] // self.config.grid_stride
         return F.interpolate(coarser, scale_factor=ratio, mode="bilinear") if ratio > 1 else coarser
 
-    def _decode(self, grid: Tensor, height: int, width: int) -> Tensor:
-        """E' -> (B, idrm_outputs, height, width): the implicit function, or plain bilinear upsampling without it."""
-        if isinstance(self.idrm, IDRM):
-            return self.idrm.lattice(grid, height, width)
-        return F.interpolate(self.idrm(grid), (height, width), mode="bilinear", align_corners=False)
+    def _decode(self, grid: Tensor, lattice: tuple[int, int] | None) -> Tensor:
+        """E' -> (B, idrm_outputs, h, w): the implicit function, or plain bilinear upsampling without it."""
+        ratio = self.config.grid_stride // self.config.lattice_stride
+        if not isinstance(self.idrm, IDRM):
+            size = lattice or (grid.shape[-2] * ratio, grid.shape[-1] * ratio)
+            return F.interpolate(self.idrm(grid), size, mode="bilinear", align_corners=False)
+        return self.idrm.lattice(grid, *lattice) if lattice else self.idrm.regular(grid, ratio, ratio)
 
 
 def lattice_image(view: Tensor, height: int, width: int) -> Tensor:
