@@ -132,7 +132,7 @@ def build_optimizer(model: NeDR, config: OptimConfig) -> torch.optim.Optimizer:
     known = {id(p) for p in encoder}
     rest = [p for p in model.parameters() if id(p) not in known]
     groups = [{"params": encoder, "lr": config.encoder_rate}, {"params": rest, "lr": config.rate}]
-    return torch.optim.AdamW(groups, betas=(0.9, 0.99), weight_decay=config.weight_decay)
+    return torch.optim.AdamW(groups, betas=(0.9, 0.99), weight_decay=config.weight_decay, fused=True)
 
 
 def warmup_losses(model: NeDR, batch: dict[str, Tensor], weights: LossConfig) -> dict[str, Tensor]:
@@ -190,7 +190,7 @@ class Run:
         terms = warmup_losses(self.model, batch, self.config.loss)
         total = torch.stack(list(terms.values())).sum()
         if not torch.isfinite(total):
-            raise NedrError(f"the loss is {float(total)} at step {self.step}: the last checkpoint is good; lower the rate")
+            raise NedrError(f"the loss is {total.item()} at step {self.step}: the last checkpoint is good; lower the rate")
         self.fabric.backward(total)
         self.fabric.clip_gradients(self.model, self.optimizer, max_norm=self.config.optim.clip)
         self.optimizer.step()

@@ -1,0 +1,81 @@
+"""Haze drawn on clear pictures."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from nedr.haze import HazeConfig, add_haze, draw_airlight, procedural_depth, sky, synthesise, transmission
+
+PLAIN = HazeConfig(patchy=0.0, clear=0.0, noise=0.0, jpeg=0.0, exposure=0.0, wide=0.0)
+
+
+@pytest.fixture
+def scene():
+    rng = np.random.default_rng(0)
+    image = rng.random((48, 64, 3)).astype(np.float32)
+    image[:20] = (0.6, 0.7, 0.9)
+    return image
+
+
+def test_scattering_model_by_hand():
+    clear = np.full((1, 1, 3), 0.2, np.float32)
+    t = transmission(np.full((1, 1), 0.5, np.float32), 2.0)
+    assert t[0, 0] == pytest.approx(np.exp(-1.0))
+    hazy = add_haze(clear, t, np.array([1.0, 0.5, 0.2], np.float32))
+    expected = 0.2 * np.exp(-1.0) + np.array([1.0, 0.5, 0.2]) * (1 - np.exp(-1.0))
+    np.testing.assert_allclose(hazy[0, 0], expected, rtol=1e-6)
+
+
+def test_a_sample_obeys_the_model_it_states(scene):
+    depth = procedural_depth(scene, np.random.default_rng(1))
+    sample = synthesise(scene, depth, PLAIN, np.random.default_rng(2))
+    np.testing.assert_allclose(sample.hazy, add_haze(sample.clear, sample.transmission, sample.airlight), atol=1e-6)
+    np.testing.assert_allclose(sample.transmission, np.exp(-sample.density * depth), rtol=1e-5)
+    np.testing.assert_array_equal(sample.clear, scene)
+
+
+def test_same_seed_same_sample_other_seed_another(scene):
+    depth = procedural_depth(scene, np.random.default_rng(1))
+    a, b, c = (synthesise(scene, depth, HazeConfig(), np.random.default_rng(s)) for s in (5, 5, 6))
+    np.testing.assert_array_equal(a.hazy, b.hazy)
+    assert not np.array_equal(a.hazy, c.hazy)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_everything_drawn_stays_in_range(scene, seed):
+    rng = np.random.default_rng(seed)
+    depth = procedural_depth(scene, rng)
+    assert depth.shape == (48, 64)
+    assert 0.0 < depth.min() <= depth.max() == 1.0
+    sample = synthesise(scene, depth, HazeConfig(), rng)
+    for values in sample[:4]:
+        assert values.dtype == np.float32
+        assert 0.0 <= values.min() <= values.max() <= 1.0
+    assert sample.transmission.min() > 0.0
+
+
+def test_a_clear_sample_has_no_haze(scene):
+    config = dataclasses.replace(PLAIN, clear=1.0)
+    sample = synthesise(scene, np.ones((48, 64), np.float32), config, np.random.default_rng(0))
+    assert (sample.transmission == 1.0).all()
+    assert sample.density == 0.0
+    np.testing.assert_allclose(sample.hazy, scene, atol=1e-6)
+
+
+def test_airlight_goes_from_grey_to_tinted():
+    rng = np.random.default_rng(0)
+    drawn = np.stack([draw_airlight(HazeConfig(), rng) for _ in range(500)])
+    spread = drawn.max(axis=1) - drawn.min(axis=1)
+    assert (spread < 0.01).mean() > 0.3
+    assert (spread > 0.1).mean() > 0.05
+    assert (drawn[:, 2] > drawn[:, 0] + 0.05).any()
+    assert (drawn[:, 0] > drawn[:, 2] + 0.05).any()
+
+
+def test_sky_is_found_and_farthest(scene):
+    found = sky(scene)
+    assert found[:15].mean() > 0.9
+    assert found[25:].mean() < 0.05
+    depth = procedural_depth(scene, np.random.default_rng(3))
+    assert depth[:15].min() == 1.0

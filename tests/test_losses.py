@@ -1,0 +1,28 @@
+"""Every loss against a hand-computed value."""
+
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from nedr import losses  # noqa: E402
+
+
+def full(value, *shape):
+    return torch.full(shape, value)
+
+
+def test_values_by_hand():
+    a, b = full(0.5, 2, 3, 4, 4), full(0.2, 2, 3, 4, 4)
+    assert losses.radiance_l1(a, b).item() == pytest.approx(0.3)
+    b[0] = 0.1
+    assert losses.radiance_rms(a, b).item() == pytest.approx((0.4 + 0.3) / 2, abs=1e-4)
+    truth = full(0.5, 1, 1, 8, 8)
+    truth[..., :4, :] = 1.0
+    lattice = torch.tensor([[[[0.9], [0.6]]]])
+    assert losses.transmission_l1(lattice, truth).item() == pytest.approx(0.1)
+    shown = full(1.0, 2, 1, 2, 2)
+    shown[1, 0, 0, 0] = 0.25
+    airlight = losses.airlight_l1(full(0.9, 2, 3), full(0.7, 2, 3), shown)
+    assert airlight.item() == pytest.approx(0.75 * 0.2 / 2)
+    density = losses.density_l1(torch.tensor([1.0, 0.1]), torch.tensor([2.0, 0.0]), 0.1)
+    assert density.item() == pytest.approx(0.5 * 0.6931, abs=1e-4)
