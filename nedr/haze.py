@@ -20,19 +20,19 @@ Range = tuple[float, float]
 class HazeConfig:
     """What haze looks like; probabilities in [0, 1], ranges are uniform."""
 
-    beta: Range = (0.4, 2.0)
-    beta_wide: Range = (0.05, 3.2)  # drawn from instead, with probability `wide`
-    wide: float = 0.25
+    beta: Range = (0.3, 2.4)
+    beta_light: Range = (0.03, 1.0)  # drawn from instead, with probability `light`: most haze people meet is light
+    light: float = 0.4
     airlight: Range = (0.65, 1.0)  # brightness of A
     airlight_dark: Range = (0.35, 0.7)  # dusk, smoke: drawn from instead, with probability `dark`
     dark: float = 0.1
     tint_slight: float = 0.3  # probability of A off grey by a few hundredths
     tint_strong: float = 0.15  # probability of dusk blue or dust orange
     patchy: float = 0.25  # probability that the haze itself is uneven
-    clear: float = 0.06  # probability of no haze at all, t = 1
+    clear: float = 0.08  # probability of no haze at all, t = 1
     noise: float = 0.3  # probability of sensor noise, sigma up to 0.02
     jpeg: float = 0.35  # probability of JPEG artefacts, quality 40 to 95
-    exposure: float = 0.4  # probability of another gain, gamma and white balance of the clear picture
+    exposure: float = 0.3  # probability of another gain, gamma and white balance of the clear picture
 
 
 class HazySample(NamedTuple):
@@ -126,7 +126,7 @@ def procedural_depth(image: Array, rng: np.random.Generator) -> Array:
     lying = (rng.random(count) < rng.uniform(0.1, 0.6))[labels]
     tilt = 1.0 + 0.25 * (smooth_noise(height, width, rng, cells=int(rng.integers(3, 7))) - 0.5)
     depth = np.where(lying, plane, constant) * tilt
-    depth = np.where(sky(image), depth.max() * rng.uniform(1.0, 1.5), depth)
+    depth = np.where(sky(image), depth.max() * rng.uniform(0.9, 1.3), depth)
     return (depth / depth.max()).clip(0.02, 1.0).astype(np.float32)
 
 
@@ -145,7 +145,7 @@ def draw_airlight(config: HazeConfig, rng: np.random.Generator) -> Array:
 def vary_exposure(image: Array, rng: np.random.Generator) -> Array:
     """Another camera's rendering of the same scene: gain, gamma and white balance."""
     balance = rng.uniform(0.92, 1.08, 3)
-    varied = np.clip(image * (rng.uniform(0.6, 1.15) * balance), 0.0, 1.0) ** rng.uniform(0.75, 1.35)
+    varied = np.clip(image * (rng.uniform(0.75, 1.25) * balance), 0.0, 1.0) ** rng.uniform(0.75, 1.25)
     return varied.astype(np.float32)
 
 
@@ -166,7 +166,7 @@ def synthesise(clear: Array, depth: Array, config: HazeConfig, rng: np.random.Ge
     height, width = depth.shape
     if rng.random() < config.exposure:
         clear = vary_exposure(clear, rng)
-    density = float(rng.uniform(*(config.beta_wide if rng.random() < config.wide else config.beta)))
+    density = float(rng.uniform(*(config.beta_light if rng.random() < config.light else config.beta)))
     optical = density * depth
     if rng.random() < config.patchy:
         unevenness = smooth_noise(height, width, rng, cells=int(rng.integers(3, 9)))
