@@ -16,6 +16,8 @@ from nedr.metadata import Metadata, tiff_directory
 QUALITY = 92
 """JPEG, WebP and AVIF quality where the source states none: lossy artefacts are not to show in pictures made clear."""
 
+_PNG_LEVEL = 4  # level 6, Pillow's own, takes twice as long and saves 1 % of a photograph
+
 
 def _pillow(samples: deep.Samples) -> Image.Image:
     return Image.fromarray(np.ascontiguousarray(samples[..., 0] if samples.shape[2] == 1 else samples))
@@ -57,7 +59,7 @@ def _png(samples: deep.Samples, info: Metadata, quality: int | None) -> bytes:
         options["dpi"] = info.dpi
     without_xmp = replace(info, xmp=None)
     if samples.dtype == np.uint8 or samples.shape[2] == 1:
-        return _saved(samples, "PNG", without_xmp, **options)
+        return _saved(samples, "PNG", without_xmp, compress_level=_PNG_LEVEL, **options)
     options |= {"exif": info.exif or b"", "icc_profile": info.icc}
     around = getchunks(Image.new("L", (1, 1)), **options)
     return deep.write_png(

@@ -3,7 +3,7 @@
 import numpy as np
 import pictures
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nedr import colour
@@ -40,6 +40,7 @@ def test_sixteen_bit_gradients_get_no_bands():
     assert np.abs(steps).max() <= 4  # 8 bits would leap by 257
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(*[st.integers(40, 215)] * 3), min_size=1, max_size=20))
 def test_there_and_back_is_where_one_was(colours):
     values = np.array(colours, np.float32) / 255

@@ -7,7 +7,7 @@ from io import BytesIO
 import numpy as np
 import pictures
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import ExifTags, Image, ImageOps, JpegImagePlugin
 from PIL.PngImagePlugin import PngInfo
@@ -95,12 +95,14 @@ def test_the_thumbnail_of_the_hazy_picture_is_unlinked():
     assert not after.get_ifd(ExifTags.IFD.IFD1)
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=200), st.booleans())
 def test_no_exif_block_is_too_broken(noise, turned):
     for block in (noise, b"II*\0\x08\0\0\0" + noise, b"MM\0*\0\0\0\x08" + noise):
         assert len(metadata.upright_exif(block, turned=turned)) == len(block)
 
 
+@settings(deadline=None)
 @given(st.data())
 def test_no_damaged_exif_stops_a_jpeg(data):
     block = bytearray(pictures.exif(6, thumbnail=True))
