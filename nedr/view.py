@@ -6,14 +6,14 @@ from PIL import Image
 from nedr.pixels import Array, Floats, colours, peak
 
 STEP = 32
-MIN_SIDE = 64
+MIN_SIDE = 128
 
 # Values summed at a time: enough to hide Python's own cost, few enough to stay in the cache.
 BLOCK_VALUES = 1 << 17
 
 
 def view_size(height: int, width: int, long_side: int) -> tuple[int, int]:
-    """Height and width of the view: about `long_side` at the longer, both multiples of 32 and at least 64.
+    """Height and width of the view: about `long_side` at the longer, both multiples of 32 and at least 128.
 
     The view may be slightly anisotropic; lattice and picture meet in relative coordinates, so nothing is lost by it.
     """
