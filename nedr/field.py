@@ -43,7 +43,7 @@ class Rendering:
     floor: float = 0.1
     floor_limit: float = 0.25
     noise_limit: float = 0.04
-    colour_floor: float = 0.2
+    colour_floor: float = 0.3
 
     def __post_init__(self) -> None:
         if self.guidance not in ("none", "detail", "filter"):
