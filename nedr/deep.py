@@ -8,7 +8,7 @@ dependency. One core, 6 megapixels of 16-bit RGB: PNG 10, TIFF with LZW 16 megap
 big for the core installation.
 
 Writing. A PNG's filters look backwards only at known samples when encoding, so one numpy subtraction and zlib suffice:
-files 2 % larger than libpng's at the same speed. A TIFF's strips do not know what they hold: for LZW, Pillow compresses
+files 2 % larger than libpng's. A TIFF's strips do not know what they hold: for LZW, Pillow compresses
 the rows as a wide grey picture, and the directory written here calls them colour.
 """
 
