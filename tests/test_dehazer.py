@@ -221,10 +221,10 @@ def test_a_missing_path_is_refused(clear_view, tmp_path):
 # One haze for all sizes
 
 
-@pytest.mark.parametrize("size", [(768, 1024), (384, 512), (3072, 4096)])
+@pytest.mark.parametrize("size", [(768, 1024), (384, 512), (1800, 2400)])
 def test_a_preview_agrees_with_the_full_size_result(clear_view, size):
     """Mean difference under 2/255 between the result at one size and the full-size result brought to that size."""
-    full = np.asarray(Image.fromarray(photo(150, 200)).resize((2048, 1536), Image.Resampling.BICUBIC))
+    full = np.asarray(Image.fromarray(photo(150, 200)).resize((1200, 900), Image.Resampling.BICUBIC))
 
     def resized(array):
         return np.asarray(Image.fromarray(array).resize(size[::-1], Image.Resampling.LANCZOS))
@@ -331,8 +331,7 @@ def test_importing_loads_neither_onnxruntime_nor_torch():
 
 
 def test_the_default_weights_are_loaded_once_and_dehaze():
-    if not weights.available():
-        pytest.skip("no weights ship yet")
+    assert weights.DEFAULT in weights.available()
     picture = photo(300, 400)
     result = nedr.dehaze(picture)
     assert result.shape == picture.shape

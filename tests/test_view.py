@@ -64,7 +64,7 @@ def test_a_gradient_stays_where_it_is_at_every_size():
         return np.stack([np.tile(x, (height, 1)), np.tile(y[:, None], width), np.outer(y, x)], axis=2)
 
     expected = gradient(192, 256)
-    for size in ((300, 400), (301, 399), (1511, 2003), (60, 80), (2999, 4001)):
+    for size in ((300, 400), (301, 399), (1211, 1603), (60, 80)):
         seen = view(gradient(*size).astype(np.float32), 256)
         assert np.abs(seen - expected)[3:-3, 3:-3].max() < 4e-3
 
