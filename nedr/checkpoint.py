@@ -1,7 +1,6 @@
 """Checkpoints to resume a run from, and published weights: safetensors with the network's configuration inside."""
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,7 @@ def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_suffix(".tmp")
     torch.save(state, temporary)
-    os.replace(temporary, path)
+    temporary.replace(path)
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:
@@ -40,13 +39,13 @@ def save_weights(model: NeDR, path: str | Path) -> None:
     temporary = target.with_suffix(".tmp")
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
     save_file(tensors, temporary, metadata={"format": FORMAT, "config": configuration.to_json(model.config)})
-    os.replace(temporary, target)
+    temporary.replace(target)
 
 
 def load_weights(path: str | Path) -> NeDR:
     """Rebuild a published network from its file alone, in evaluation mode. Raises NedrError for any other file."""
     try:
-        with safe_open(path, framework="pt") as file:  # type: ignore[no-untyped-call]
+        with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except Exception as error:

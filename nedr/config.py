@@ -1,4 +1,4 @@
-"""Configuration files: TOML into frozen dataclasses, where an unknown key is an error that names the nearest right one."""
+"""Configuration files: TOML into frozen dataclasses. An unknown key is an error that names the nearest right one."""
 
 import dataclasses
 import difflib

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from nedr.errors import UsageError
-from nedr.haze import Array, HazeConfig, HazySample, procedural_depth, synthesise
+from nedr.haze import Array, HazeConfig, HazySample, aerial_veil, procedural_depth, synthesise
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"}
 DEPTH_SCALE = 2  # procedural depth is drawn at 1/2 of the view's resolution
@@ -22,11 +22,17 @@ DEPTH_SCALE = 2  # procedural depth is drawn at 1/2 of the view's resolution
 class DataConfig:
     """Which pictures a run sees, and how they become views."""
 
-    views: tuple[tuple[int, int], ...] = ((192, 256), (192, 256), (256, 192), (224, 224))  # (height, width), one a batch
+    views: tuple[tuple[int, int], ...] = (
+        (192, 256),
+        (192, 256),
+        (256, 192),
+        (224, 224),
+    )  # (height, width), one a batch
     batch: int = 8
     measured: float = 0.5  # share of samples with measured depth, where it is given
     whole: float = 0.5  # share of samples that show the whole picture; the others a crop
     crop: tuple[float, float] = (0.5, 1.0)  # sides of a crop, as fractions of the picture's
+    turned: float = 0.15  # share of pictures that lie on their side
     holdout: int = 24  # one clear picture in so many is never trained on
     exclude: tuple[str, ...] = ()  # names, with wildcards, left out of the clear pictures
     workers: int = 1
@@ -67,7 +73,9 @@ def depth_pairs(folder: str | Path) -> list[tuple[Path, Path]]:
 def read_rgb(path: Path, box: tuple[float, float, float, float], size: tuple[int, int]) -> Array:
     """A region of a picture (x0, y0, x1, y1 as fractions) resized to (height, width); float32 RGB in [0, 1]."""
     with Image.open(path) as image:
-        pixels = image.convert("RGB").resize(size[::-1], Image.Resampling.BICUBIC, _scaled(box, image.size), reducing_gap=2.0)
+        pixels = image.convert("RGB").resize(
+            size[::-1], Image.Resampling.BICUBIC, _scaled(box, image.size), reducing_gap=2.0
+        )
     return np.asarray(pixels, np.float32) / np.float32(255.0)
 
 
@@ -102,8 +110,8 @@ def resize_map(values: Array, size: tuple[int, int]) -> Array:
 class SyntheticHaze(Dataset[dict[str, Tensor]]):
     """Sample number i of an endless, seeded stream: the same on every machine, in any process, in any order.
 
-    A sample holds `hazy` and `clear` (3, H, W), `transmission` (1, H, W), `airlight` (3,) and `density` (); samples of one
-    batch (consecutive numbers) share a view size.
+    A sample holds `hazy` and `clear` (3, H, W), `transmission` (1, H, W), `airlight` (3,) and `density` (); samples of
+    one batch (consecutive numbers) share a view size.
     """
 
     def __init__(
@@ -120,7 +128,11 @@ class SyntheticHaze(Dataset[dict[str, Tensor]]):
         views = self.data.views
         size = views[int(np.random.default_rng([self.seed, 1, index // self.data.batch]).integers(len(views)))]
         rng = np.random.default_rng([self.seed, 0, index])
-        image, depth = self._scene(size, rng)
+        turned = rng.random() < self.data.turned
+        image, depth = self._scene(size[::-1] if turned else size, rng)
+        if turned:
+            quarter = int(rng.choice([1, 3]))
+            image, depth = np.rot90(image, quarter), np.rot90(depth, quarter)
         if rng.random() < 0.5:
             image, depth = image[:, ::-1], depth[:, ::-1]
         return to_tensors(synthesise(image, depth, self.haze, rng))
@@ -128,17 +140,19 @@ class SyntheticHaze(Dataset[dict[str, Tensor]]):
     def _scene(self, size: tuple[int, int], rng: np.random.Generator) -> tuple[Array, Array]:
         box = draw_box(self.data, rng)
         if self.measured and (not self.clear or rng.random() < self.data.measured):
-            picture, depth = self.measured[int(rng.integers(len(self.measured)))]
-            return read_rgb(picture, box, size), read_depth(depth, box, size)
+            picture, distances = self.measured[int(rng.integers(len(self.measured)))]
+            return read_rgb(picture, box, size), read_depth(distances, box, size)
         image = read_rgb(self.clear[int(rng.integers(len(self.clear)))], box, size)
         coarse = resize_map_rgb(image, (size[0] // DEPTH_SCALE, size[1] // DEPTH_SCALE))
-        return image, resize_map(procedural_depth(coarse, rng), size)
+        depth = resize_map(procedural_depth(coarse, rng), size)
+        return (aerial_veil(image, depth, rng) if rng.random() < self.haze.aerial else image), depth
 
 
 def resize_map_rgb(image: Array, size: tuple[int, int]) -> Array:
     """A float RGB picture averaged down to (height, width), an integer ratio."""
     height, width = size
-    return image.reshape(height, image.shape[0] // height, width, image.shape[1] // width, 3).mean(axis=(1, 3))
+    blocks = image.reshape(height, image.shape[0] // height, width, image.shape[1] // width, 3)
+    return np.asarray(blocks.mean(axis=(1, 3)), np.float32)
 
 
 def to_tensors(sample: HazySample) -> dict[str, Tensor]:

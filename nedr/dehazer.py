@@ -10,7 +10,7 @@ import numpy as np
 from nedr import colour, inputs
 from nedr.errors import ImageError, UsageError
 from nedr.field import HazeField, Rendering, check_strength
-from nedr.network import Network
+from nedr.network import Estimator, Network
 from nedr.pixels import Array, Floats, colours, peak
 from nedr.view import MIN_SIDE, noise_level, view
 from nedr.weights import resolve
@@ -25,7 +25,8 @@ T = TypeVar("T")
 class Dehazer:
     """Removes haze from any number of pictures with one set of weights, which is loaded at first use.
 
-    weights: a name from `nedr.weights.available()` or a path to an .onnx file; None for the ones that ship.
+    weights: a name from `nedr.weights.available()` or a path to an .onnx file; None for the ones that ship; or a
+        network itself, such as one in training: whatever answers like `nedr.network.Network`.
     method: "nedr", the network; or a classical baseline at full size: "dcp", dark channel prior, "cap", colour
         attenuation prior.
     view: long side in pixels of the view that the network sees; None for what the weights were made for.
@@ -39,7 +40,7 @@ class Dehazer:
 
     def __init__(
         self,
-        weights: str | PathLike[str] | None = None,
+        weights: str | PathLike[str] | Estimator | None = None,
         *,
         method: Method = "nedr",
         view: int | None = None,
@@ -55,7 +56,12 @@ class Dehazer:
             raise UsageError(f"expected a view of at least {MIN_SIDE} pixels, found {view}")
         self.method, self.threads = method, threads or cores()
         self._view, self._rendering = view, rendering
-        self._network = Network(resolve(weights), self.threads, device) if method == "nedr" else None
+        self._network: Estimator | None = None
+        if method == "nedr":
+            if isinstance(weights, Estimator):
+                self._network = weights
+            else:
+                self._network = Network(resolve(weights), self.threads, device)
 
     def field(self, x: Any) -> HazeField:
         """The haze of one picture, of any kind that `dehaze` takes, as a continuous field.

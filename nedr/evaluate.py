@@ -146,6 +146,18 @@ def read_pairs(pairs_csv: str | PathLike[str], *, limit: int | None = None) -> l
     return pairs
 
 
+def read_pair(pair: Pair) -> tuple[Picture8, Picture8]:
+    """The hazy and the clear picture of a pair, uint8 (H, W, 3); ImageError when unreadable or of two sizes."""
+    hazy, clear = (_rgb8(images.read(pair.folder / name).pixels) for name in (pair.hazy, pair.clear))
+    if hazy.shape != clear.shape:
+        sizes = [f"{pixels.shape[1]}x{pixels.shape[0]}" for pixels in (hazy, clear)]
+        raise ImageError(
+            f"{pair.folder / pair.hazy} is {sizes[0]}, but its clear picture {pair.clear} is {sizes[1]}: "
+            "the two of a pair must have one size"
+        )
+    return hazy, clear
+
+
 def evaluate(
     pairs_csv: str | PathLike[str],
     *,
@@ -162,7 +174,7 @@ def evaluate(
     pairs = read_pairs(pairs_csv, limit=limit)
     scores: list[Score] = []
     for pair in pairs:
-        hazy, clear = _read_pair(pair)
+        hazy, clear = read_pair(pair)
         for name, method in methods.items():
             scores.append(_score(pair, name, method.dehaze(hazy), clear))
             if progress is not None:
@@ -269,17 +281,6 @@ def _first_of_each_set(pairs: list[Pair], limit: int | None) -> list[Pair]:
     return kept
 
 
-def _read_pair(pair: Pair) -> tuple[Picture8, Picture8]:
-    hazy, clear = (_rgb8(images.read(pair.folder / name).pixels) for name in (pair.hazy, pair.clear))
-    if hazy.shape != clear.shape:
-        sizes = [f"{pixels.shape[1]}x{pixels.shape[0]}" for pixels in (hazy, clear)]
-        raise ImageError(
-            f"{pair.folder / pair.hazy} is {sizes[0]}, but its clear picture {pair.clear} is {sizes[1]}: "
-            "the two of a pair must have one size"
-        )
-    return hazy, clear
-
-
 def _rgb8(pixels: NDArray[np.uint8] | NDArray[np.uint16]) -> Picture8:
     """Grey to RGB, 16 bit rounded to 8: uint8 (H, W, 3)."""
     if pixels.dtype == np.uint16:
@@ -301,7 +302,7 @@ def _cell(mean: SetMean | None) -> str:
 
 
 def _figure_row(rank: str, score: Score, method: Method) -> Image.Image:
-    hazy, clear = _read_pair(score.pair)
+    hazy, clear = read_pair(score.pair)
     map_height = max(1, round(CELL_WIDTH * hazy.shape[0] / hazy.shape[1]))
     field = method.field(hazy)
     transmission = field.transmission(map_height, CELL_WIDTH)

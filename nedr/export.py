@@ -40,9 +40,9 @@ def export(source: str | Path, target: str | Path, *, view: int = 256, overwrite
     """Write published weights (safetensors) as ONNX, with configuration and default view size in its metadata.
 
     The graph takes `view` (1, 3, H, W), float32 RGB in [0, 1], sides multiples of 32 and at least 128; it gives
-    `transmission` (1, 1, H / s, W / s) with s the lattice stride, `airlight` (1, 3) and `density` (1,). Raises UsageError
-    for a view size that is no such multiple or a target that exists, NedrError when onnxruntime and torch differ by more
-    than 0.005 at any of three sizes; the target is then left as it was.
+    `transmission` (1, 1, H / s, W / s) with s the lattice stride, `airlight` (1, 3) and `density` (1,). Raises
+    UsageError for a view size that is no such multiple or a target that exists, NedrError when onnxruntime and torch
+    differ by more than 0.005 at any of three sizes; the target is then left as it was.
     """
     if view % VIEW_MULTIPLE or view < SMALLEST_VIEW:
         raise UsageError(f"expected a view of a multiple of {VIEW_MULTIPLE}, {SMALLEST_VIEW} at least, found {view}")
@@ -74,7 +74,7 @@ def to_onnx(model: NeDR, view: int) -> bytes:
         torch.onnx.export(
             model,
             (torch.rand(1, 3, 192, 256),),
-            buffer,
+            buffer,  # type: ignore[arg-type]  # torch writes to buffers too
             input_names=["view"],
             output_names=list(OUTPUTS),
             dynamic_axes={"view": {2: "height", 3: "width"}, "transmission": {2: "rows", 3: "columns"}},
@@ -107,7 +107,7 @@ def store_half(model: "onnx.ModelProto") -> None:
 
 def compare(model: NeDR, graph: bytes, height: int, width: int) -> Parity:
     """Run one random view through both and take the largest difference of any output."""
-    import onnxruntime
+    import onnxruntime  # type: ignore[import-untyped]
 
     generator = torch.Generator().manual_seed(height * width)
     view: Tensor = torch.rand(1, 3, height, width, generator=generator)

@@ -1,7 +1,7 @@
 """Haze on clear photographs: the scattering model, procedural depth, and the recipe that draws one training sample.
 
-Koschmieder: I(x) = J(x) t(x) + A (1 - t(x)), t(x) = exp(-beta d(x)). Images are float32 (H, W, 3) RGB in [0, 1], depth is
-float32 (H, W) in (0, 1] with the farthest point at 1, so that beta alone says how thick the haze is.
+Koschmieder: I(x) = J(x) t(x) + A (1 - t(x)), t(x) = exp(-beta d(x)). Images are float32 (H, W, 3) RGB in [0, 1], depth
+is float32 (H, W) in (0, 1] with the farthest point at 1, so that beta alone says how thick the haze is.
 """
 
 import io
@@ -29,6 +29,7 @@ class HazeConfig:
     tint_slight: float = 0.3  # probability of A off grey by a few hundredths
     tint_strong: float = 0.15  # probability of dusk blue or dust orange
     patchy: float = 0.25  # probability that the haze itself is uneven
+    aerial: float = 0.5  # probability that an unmeasured clear picture keeps some natural veil, as most outdoor ones do
     clear: float = 0.08  # probability of no haze at all, t = 1
     noise: float = 0.3  # probability of sensor noise, sigma up to 0.02
     jpeg: float = 0.35  # probability of JPEG artefacts, quality 40 to 95
@@ -47,20 +48,20 @@ class HazySample(NamedTuple):
 
 def transmission(depth: Array, density: float) -> Array:
     """t = exp(-beta d)."""
-    return np.exp(-density * depth).astype(np.float32)
+    return np.asarray(np.exp(-density * depth), np.float32)
 
 
 def add_haze(clear: Array, transmission: Array, airlight: Array) -> Array:
     """I = J t + A (1 - t): (H, W, 3), (H, W), (3,) -> (H, W, 3)."""
     t = transmission[..., None]
-    return (clear * t + airlight * (1.0 - t)).astype(np.float32)
+    return np.asarray(clear * t + airlight * (1.0 - t), np.float32)
 
 
 def smooth_noise(height: int, width: int, rng: np.random.Generator, *, cells: int) -> Array:
     """A smooth random field (H, W) in [0, 1]: a few random cells, interpolated bicubically."""
     coarse = rng.random((cells, cells), dtype=np.float32)
     field = np.asarray(Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC))
-    return np.clip(field, 0.0, 1.0)
+    return np.asarray(np.clip(field, 0.0, 1.0), np.float32)
 
 
 def segments(image: Array, rng: np.random.Generator) -> NDArray[np.int64]:
@@ -68,7 +69,9 @@ def segments(image: Array, rng: np.random.Generator) -> NDArray[np.int64]:
     from skimage.segmentation import felzenszwalb
 
     scale = float(np.exp(rng.uniform(np.log(40.0), np.log(400.0))))
-    labels: NDArray[np.int64] = felzenszwalb(image, scale=scale, sigma=0.6, min_size=image.shape[0] * image.shape[1] // 250)
+    labels: NDArray[np.int64] = felzenszwalb(
+        image, scale=scale, sigma=0.6, min_size=image.shape[0] * image.shape[1] // 250
+    )
     return labels
 
 
@@ -82,7 +85,7 @@ def sky(image: Array) -> NDArray[np.bool_]:
     labels, _ = ndimage.label(candidate)
     reached = np.unique(labels[0])
     found: NDArray[np.bool_] = ndimage.binary_dilation(np.isin(labels, reached[reached > 0]), iterations=2)
-    return found & (brightness > 0.4)
+    return np.asarray(found & (brightness > 0.4), np.bool_)
 
 
 def layout_depth(height: int, width: int, rng: np.random.Generator) -> Array:
@@ -101,7 +104,7 @@ def layout_depth(height: int, width: int, rng: np.random.Generator) -> Array:
     else:
         angle = rng.uniform(0.0, 2.0 * np.pi)
         plane = 1.5 + np.cos(angle) * (x - 0.5) + np.sin(angle) * (y - 0.5)
-    return (plane / plane.max()).astype(np.float32)
+    return np.asarray(plane / plane.max(), np.float32)
 
 
 def procedural_depth(image: Array, rng: np.random.Generator) -> Array:
@@ -127,7 +130,7 @@ def procedural_depth(image: Array, rng: np.random.Generator) -> Array:
     tilt = 1.0 + 0.25 * (smooth_noise(height, width, rng, cells=int(rng.integers(3, 7))) - 0.5)
     depth = np.where(lying, plane, constant) * tilt
     depth = np.where(sky(image), depth.max() * rng.uniform(0.9, 1.3), depth)
-    return (depth / depth.max()).clip(0.02, 1.0).astype(np.float32)
+    return np.asarray((depth / depth.max()).clip(0.02, 1.0), np.float32)
 
 
 def draw_airlight(config: HazeConfig, rng: np.random.Generator) -> Array:
@@ -139,14 +142,21 @@ def draw_airlight(config: HazeConfig, rng: np.random.Generator) -> Array:
         tint = rng.uniform(0.05, 0.35) * rng.choice([-1.0, 1.0]) * np.array([1.0, rng.uniform(-0.2, 0.5), -1.0])
     elif choice < config.tint_strong + config.tint_slight:
         tint = rng.normal(0.0, 0.03, 3)
-    return np.clip(brightness * (1.0 + tint - tint.max() * (brightness > 0.8)), 0.0, 1.0).astype(np.float32)
+    colour = brightness * (1.0 + tint - tint.max() * (brightness > 0.8))
+    return np.asarray(np.clip(colour, 0.0, 1.0), np.float32)
 
 
 def vary_exposure(image: Array, rng: np.random.Generator) -> Array:
     """Another camera's rendering of the same scene: gain, gamma and white balance."""
     balance = rng.uniform(0.92, 1.08, 3)
     varied = np.clip(image * (rng.uniform(0.75, 1.25) * balance), 0.0, 1.0) ** rng.uniform(0.75, 1.25)
-    return varied.astype(np.float32)
+    return np.asarray(varied, np.float32)
+
+
+def aerial_veil(clear: Array, depth: Array, rng: np.random.Generator) -> Array:
+    """A clear picture as photographs show it: with a little natural haze that nobody would want removed."""
+    veil = np.exp(-rng.uniform(0.0, 0.45) * (0.5 + 0.5 * depth)).astype(np.float32)
+    return add_haze(clear, veil, np.full(3, rng.uniform(0.6, 1.0), np.float32))
 
 
 def degrade(image: Array, config: HazeConfig, rng: np.random.Generator) -> Array:

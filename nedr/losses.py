@@ -13,7 +13,7 @@ def radiance_l1(predicted: Tensor, truth: Tensor) -> Tensor:
 
 
 def radiance_rms(predicted: Tensor, truth: Tensor) -> Tensor:
-    """mean over pictures of sqrt(mean (J^ - J)^2): what PSNR measures, without letting one dense picture rule the batch."""
+    """mean over pictures of sqrt(mean (J^ - J)^2): what PSNR measures, and no dense picture rules the batch."""
     return ((predicted - truth).square().mean(dim=(1, 2, 3)) + 1e-6).sqrt().mean()
 
 

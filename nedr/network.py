@@ -2,7 +2,7 @@
 
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -27,6 +27,18 @@ _PACKAGES = {
 }
 _OUTPUTS = ["transmission", "airlight", "density"]
 _DEFAULT_VIEW = 256
+
+
+@runtime_checkable
+class Estimator(Protocol):
+    """What a Dehazer asks of a network: the long side of the views it was made for, and the haze of a view."""
+
+    @property
+    def view(self) -> int:
+        """Long side of the view in pixels."""
+
+    def __call__(self, view: Floats) -> tuple[Floats, Floats, float]:
+        """A view (H, W, 3) RGB in [0, 1] -> transmission (h, w), airlight (3,), density."""
 
 
 class Network:

@@ -156,7 +156,7 @@ class Run:
         self.config, self.paths, self.fabric = config, paths, fabric
         torch.manual_seed(config.seed)
         self.raw = build_model(config.model, paths.init).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.average = AveragedModel(self.raw, multi_avg_fn=get_ema_multi_avg_fn(config.optim.ema))
+        self.average = AveragedModel(self.raw, multi_avg_fn=get_ema_multi_avg_fn(config.optim.ema))  # type: ignore[no-untyped-call]
         self.model, self.optimizer = fabric.setup(self.raw, build_optimizer(self.raw, config.optim))
         self.average.to(fabric.device)
         self.step = 0
@@ -171,6 +171,12 @@ class Run:
             "optimizer": self.optimizer.state_dict(),
             "random": torch.get_rng_state(),
         }
+
+    @property
+    def averaged(self) -> NeDR:
+        """The network with averaged weights: the one that is looked at, scored and published."""
+        model: NeDR = self.average.module  # type: ignore[assignment]
+        return model
 
     def resume(self, path: Path) -> None:
         """Go on from a checkpoint."""
@@ -190,7 +196,9 @@ class Run:
         terms = warmup_losses(self.model, batch, self.config.loss)
         total = torch.stack(list(terms.values())).sum()
         if not torch.isfinite(total):
-            raise NedrError(f"the loss is {total.item()} at step {self.step}: the last checkpoint is good; lower the rate")
+            raise NedrError(
+                f"the loss is {total.item()} at step {self.step}: the last checkpoint is good; lower the rate"
+            )
         self.fabric.backward(total)
         self.fabric.clip_gradients(self.model, self.optimizer, max_norm=self.config.optim.clip)
         self.optimizer.step()
@@ -206,7 +214,7 @@ class Run:
         """Write the checkpoint, and the averaged weights as a publishable file."""
         if self.fabric.is_global_zero:
             save_checkpoint(self.paths.out / CHECKPOINT, self.state())
-            save_weights(self.average.module, self.paths.out / WEIGHTS)
+            save_weights(self.averaged, self.paths.out / WEIGHTS)
 
 
 def batches(config: TrainConfig, paths: Paths, start: int) -> DataLoader[dict[str, Tensor]]:
@@ -258,8 +266,8 @@ def report(run: Run, batch: dict[str, Tensor], validation: Validation | None, lo
     if not run.fabric.is_global_zero:
         return
     if run.step % every.pictures == 0:
-        log.add_image("views: hazy, result, truth, transmission", picture_grid(run.average.module, batch), run.step)
+        log.add_image("views: hazy, result, truth, transmission", picture_grid(run.averaged, batch), run.step)
     if validation and (run.step % every.validate == 0 or last):
-        for name, value in validation.scores(run.average.module).items():
+        for name, value in validation.scores(run.averaged).items():
             log.add_scalar(f"psnr/{name}", value, run.step)
             print(f"step {run.step}  {name}  {value:.2f} dB", flush=True)

@@ -1,68 +1,53 @@
-"""Dehazing PSNR on held-out pairs while a run goes on, and pictures to look at."""
+"""Dehazing PSNR on held-out pairs while a run goes on, through exactly what users get, and pictures to look at."""
 
-import csv
 from collections import defaultdict
 from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
+from torch.nn import functional as F
 
-from nedr.errors import UsageError
-from nedr.model.nedr import VIEW_MULTIPLE, NeDR, scene_radiance
+from nedr.dehazer import Dehazer
+from nedr.evaluate import read_pair, read_pairs
+from nedr.metrics import psnr
+from nedr.model.nedr import NeDR, scene_radiance
+from nedr.pixels import Floats
 
-LONG_SIDE = 256
-
-
-def view_size(height: int, width: int, long_side: int) -> tuple[int, int]:
-    """Sides of the view of a (height, width) picture: aspect ratio kept, up to multiples of 32, 128 at least."""
-    scale = long_side / max(height, width)
-    sides = [max(128, round(side * scale / VIEW_MULTIPLE) * VIEW_MULTIPLE) for side in (height, width)]
-    return sides[0], sides[1]
+VIEW = 256
 
 
-def to_tensor(image: Image.Image) -> Tensor:
-    """An RGB picture as (1, 3, H, W) in [0, 1]."""
-    return torch.from_numpy(np.asarray(image, np.float32).transpose(2, 0, 1)[None] / 255.0)
+class TorchNetwork:
+    """A network in training, as a Dehazer takes it."""
 
+    def __init__(self, model: NeDR, view: int = VIEW) -> None:
+        self.model, self.view = model, view
 
-def psnr(a: Tensor, b: Tensor) -> float:
-    """PSNR of two pictures rounded to 8 bit, in dB."""
-    error = ((a.clamp(0, 1) * 255).round() - (b * 255).round()).square().mean()
-    return float(10.0 * torch.log10(255.0**2 / error.clamp_min(1e-10)))
+    def __call__(self, view: Floats) -> tuple[Floats, Floats, float]:
+        """A view (H, W, 3) RGB in [0, 1] -> transmission (h, w), airlight (3,), density."""
+        device = next(self.model.parameters()).device
+        with torch.no_grad():
+            estimate = self.model(torch.from_numpy(view.transpose(2, 0, 1)[None].copy()).to(device))
+        lattice, airlight = estimate.transmission[0, 0].cpu().numpy(), estimate.airlight[0].cpu().numpy()
+        return lattice, airlight, float(estimate.density)
 
 
 class Validation:
-    """The pairs of a CSV file (set, hazy, clear): mean PSNR per set, full size, of the network's plain inversion."""
+    """The pairs of a CSV file (set, hazy, clear): mean PSNR per set, RGB, 8 bit, full size."""
 
-    def __init__(self, pairs: Path, *, long_side: int = LONG_SIDE) -> None:
-        with pairs.open(newline="", encoding="utf-8") as file:
-            rows = list(csv.DictReader(file))
-        if not rows or not {"set", "hazy", "clear"} <= rows[0].keys():
-            raise UsageError(f"{pairs}: expected the columns set, hazy, clear and at least one row")
-        self.rows = [(row["set"], pairs.parent / row["hazy"], pairs.parent / row["clear"]) for row in rows]
-        self.long_side = long_side
+    def __init__(self, pairs: Path) -> None:
+        self.pairs = read_pairs(pairs)
 
-    @torch.no_grad()
     def scores(self, model: NeDR) -> dict[str, float]:
-        """Mean PSNR per set, in dB."""
+        """Mean PSNR per set, in dB; the model is left in the mode it came in."""
         training = model.training
-        model.eval()
+        dehazer = Dehazer(TorchNetwork(model.eval()), threads=1)
         values = defaultdict(list)
-        for name, hazy, clear in self.rows:
-            values[name].append(self._score(model, hazy, clear))
+        for pair in self.pairs:
+            hazy, clear = read_pair(pair)
+            values[pair.set].append(psnr(dehazer.dehaze(hazy), clear))
         model.train(training)
         return {name: float(np.mean(scores)) for name, scores in values.items()}
-
-    def _score(self, model: NeDR, hazy: Path, clear: Path) -> float:
-        with Image.open(hazy) as file:
-            image = file.convert("RGB")
-        with Image.open(clear) as file:
-            truth = to_tensor(file.convert("RGB"))
-        height, width = view_size(image.height, image.width, self.long_side)
-        estimate = model(to_tensor(image.resize((width, height), Image.Resampling.BICUBIC)))
-        return psnr(scene_radiance(to_tensor(image), estimate.transmission, estimate.airlight), truth)
 
 
 @torch.no_grad()
@@ -71,5 +56,5 @@ def picture_grid(model: NeDR, batch: dict[str, Tensor], *, rows: int = 4) -> Ten
     hazy, clear = batch["hazy"][:rows], batch["clear"][:rows]
     estimate = model(hazy)
     result = scene_radiance(hazy, estimate.transmission, estimate.airlight).clamp(0, 1)
-    shown = torch.nn.functional.interpolate(estimate.transmission, hazy.shape[-2:]).expand(-1, 3, -1, -1)
+    shown = F.interpolate(estimate.transmission, hazy.shape[-2:]).expand(-1, 3, -1, -1)
     return torch.cat([torch.cat(list(column), dim=1) for column in (hazy, result, clear, shown)], dim=2)

@@ -26,9 +26,7 @@ def folders(tmp_path):
 
 def dataset(folders, **options):
     data = DataConfig(views=((64, 96), (96, 64)), batch=4, holdout=1000, **options)
-    return SyntheticHaze(
-        list_images(folders / "clear"), depth_pairs(folders / "nyu"), data, HazeConfig(), seed=3
-    )
+    return SyntheticHaze(list_images(folders / "clear"), depth_pairs(folders / "nyu"), data, HazeConfig(), seed=3)
 
 
 def test_sample_number_alone_decides_the_sample(folders):
@@ -55,7 +53,7 @@ def test_sample_shapes_and_ranges(folders):
         assert sample["transmission"].shape == (1, height, width)
         assert sample["airlight"].shape == (3,)
         assert sample["density"].shape == ()
-        assert all(0 <= float(sample[name].min()) and float(sample[name].max()) <= 1 for name in ("hazy", "clear"))
+        assert all(float(sample[name].min()) >= 0 and float(sample[name].max()) <= 1 for name in ("hazy", "clear"))
 
 
 def test_held_out_pictures_are_never_drawn(folders):

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -89,7 +90,7 @@ def test_rate_rises_stays_and_falls():
     rates = [train.rate_factor(step, config) for step in range(100)]
     assert rates[0] == pytest.approx(0.1)
     assert rates[10:80] == [1.0] * 70
-    assert all(a > b for a, b in zip(rates[80:], rates[81:], strict=False))
+    assert all(a > b for a, b in pairwise(rates[80:]))
     assert 0 < rates[99] < 0.01
     with pytest.raises(ValueError, match="warm"):
         train.OptimConfig(steps=10, warm=8, decay=8)

@@ -58,8 +58,9 @@ def scaled_stages(variant: str) -> list[Stage]:
 class FrozenNormConv(nn.Module):
     """Convolution and batch normalisation with frozen statistics, as one convolution.
 
-    Frozen statistics make a sample's result independent of its batch, and gamma / sigma is folded into the kernel at each
-    call: one pass over the activations instead of two. Stride 2 pads right and bottom first, as the ImageNet weights expect.
+    Frozen statistics make a sample's result independent of its batch, and gamma / sigma is folded into the kernel at
+    each call: one pass over the activations instead of two. Stride 2 pads right and bottom first, as the ImageNet
+    weights expect.
     """
 
     mean: Tensor
@@ -92,7 +93,7 @@ class FrozenNormConv(nn.Module):
 
     @torch.no_grad()
     def fold(self) -> None:
-        """Make the kernel and bias hold the normalisation for good: the same function, no longer trainable as it was."""
+        """Let the kernel and bias hold the normalisation for good: the same function, to be run, not trained."""
         weight, bias = self._folded()
         self.weight.copy_(weight)
         self.beta.copy_(bias)
@@ -112,8 +113,8 @@ class InvertedResidual(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, inputs, H, W) -> (B, stage.channels, H / stride, W / stride)."""
-        y = x if self.expand is None else F.relu6(self.expand(x))
-        y = self.project(F.relu6(self.depthwise(y)))
+        hidden = x if self.expand is None else F.relu6(self.expand(x))
+        y: Tensor = self.project(F.relu6(self.depthwise(hidden)))
         return x + y if self.shortcut else y
 
 
@@ -132,6 +133,7 @@ class Encoder(nn.Module):
             self.stages.append(nn.Sequential(*blocks))
             inputs = stage.channels
         self.channels = tuple(stages[tap].channels for tap in TAPS)
+        self.repeats = [stage.repeats for stage in stages]
 
     def forward(self, image: Tensor) -> list[Tensor]:
         """RGB (B, 3, H, W) in [0, 1], sides multiples of 32 -> four maps (B, channels[i], H / 2^(i+2), W / 2^(i+2))."""
@@ -148,7 +150,7 @@ class Encoder(nn.Module):
 
         Raises KeyError or RuntimeError where the classifier is of another variant.
         """
-        self.load_state_dict(imagenet_to_encoder(state, [len(stage) for stage in self.stages]))
+        self.load_state_dict(imagenet_to_encoder(state, self.repeats))
 
 
 def imagenet_to_encoder(state: Mapping[str, Tensor], repeats: list[int]) -> dict[str, Tensor]:

@@ -2,13 +2,14 @@
 
     y(x) = sum_k w_k(x) F_MLP(unfold3x3(E')_k, x - x_k, PE(x - x_k), c),   k over the 4 nearest cells of the coarse grid
 
-with w_k the area of the rectangle opposite to k (local ensemble, sums to 1) and c the size of a query cell. Three exact identities keep
-it cheap: the first layer is linear in its concatenated inputs, so its feature part is a 3x3 convolution on the coarse grid; on a
-regular lattice with an integer ratio the offsets x - x_k repeat in every cell; and the last layer commutes with the sum over k.
+with w_k the area of the rectangle opposite to k (local ensemble, sums to 1) and c the size of a query cell. Three exact
+identities keep it cheap: the first layer is linear in its concatenated inputs, so its feature part is a 3x3 convolution
+on the coarse grid; on a regular lattice with an integer ratio the offsets x - x_k repeat in every cell; and the last
+layer commutes with the sum over k.
 """
 
 import math
-from itertools import product
+from itertools import pairwise, product
 
 import torch
 from torch import Tensor, nn
@@ -31,7 +32,7 @@ class IDRM(nn.Module):
         super().__init__()
         self.first_features = nn.Conv2d(features, hidden[0], 3, padding=1, padding_mode="replicate")
         self.first_coordinates = nn.Linear(COORDINATES, hidden[0], bias=False)
-        self.hidden = nn.ModuleList(nn.Linear(i, o) for i, o in zip(hidden, hidden[1:], strict=False))
+        self.hidden = nn.ModuleList(nn.Linear(i, o) for i, o in pairwise(hidden))
         self.last = nn.Linear(hidden[-1], outputs)
 
     def forward(self, grid: Tensor, points: Tensor, cell: Tensor) -> Tensor:
@@ -69,8 +70,8 @@ class IDRM(nn.Module):
         ys, xs = (torch.arange(n, device=grid.device) * (2.0 / n) + (1.0 / n - 1.0) for n in (height, width))
         points = torch.stack(torch.meshgrid(xs, ys, indexing="xy"), dim=-1).reshape(1, -1, 2)
         cell = points.new_tensor([2.0 / width, 2.0 / height])
-        answer = self(grid, points.expand(len(grid), -1, -1), cell)
-        return answer.permute(0, 2, 1).unflatten(-1, (height, width))
+        answer: Tensor = self(grid, points.expand(len(grid), -1, -1), cell)
+        return answer.permute(0, 2, 1).reshape(len(grid), -1, height, width)
 
     def _padded_first_layer(self, grid: Tensor) -> Tensor:
         return F.pad(self.first_features(grid), (1, 1, 1, 1), mode="replicate")

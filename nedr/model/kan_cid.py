@@ -44,4 +44,5 @@ class KANCID(nn.Module):
         mixed = x + self.channel_independent(reflect_pad(x, self.pad))
         pixels = self.norm(mixed.permute(0, 2, 3, 1))  # (B, H, W, C)
         pixels = self.project(self.dropout(F.gelu(self.expand(pixels))))
-        return mixed + pixels.permute(0, 3, 1, 2)
+        fused: Tensor = mixed + pixels.permute(0, 3, 1, 2)
+        return fused

@@ -1,4 +1,4 @@
-"""The dehazing network: encoder, ChnMapper, KAN-CID, refine layers, IDRM, DREM and heads (NeDR-Dehaze, architecture figure)."""
+"""The dehazing network of NeDR-Dehaze's figure: encoder, ChnMapper, KAN-CID, refine layers, IDRM, DREM and heads."""
 
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
@@ -69,6 +69,11 @@ PRESETS = {
 }
 
 
+def _level(stride: int) -> int:
+    """Index of the level whose width the grid of this stride has."""
+    return STRIDES.index(max(stride, STRIDES[0]))
+
+
 class HazeEstimate(NamedTuple):
     """What the network says of a view: t (B, 1, h, w) on the lattice, A (B, 3) RGB in [0, 1], beta (B,)."""
 
@@ -106,7 +111,7 @@ class NeDR(nn.Module):
             KANCID(width, dropout=config.dropout) if config.kan_cid else nn.Identity() for width in widths
         )
         self.refine = nn.ModuleList(self._refine_layers(config))
-        grid_width = self.refine[0].skip.out_channels
+        grid_width = widths[_level(config.grid_stride)]
         idrm = IDRM(grid_width, config.idrm_hidden, config.idrm_outputs)
         self.idrm = idrm if config.idrm else nn.Conv2d(grid_width, config.idrm_outputs, 3, padding=1)
         channels = config.idrm_outputs + 3
@@ -123,7 +128,7 @@ class NeDR(nn.Module):
         layers = []
         for index, stride in enumerate(STRIDES):
             unshuffle = max(1, config.grid_stride // stride)
-            home = max(index, (config.grid_stride // STRIDES[0]).bit_length() - 1)
+            home = max(index, _level(config.grid_stride))
             coarser = config.widths[index + 1] if index + 1 < len(STRIDES) else 0
             layers.append(RefineLayer(config.widths[index], coarser, config.widths[home], unshuffle=unshuffle))
         return layers
