@@ -1,0 +1,8 @@
+"""`python -m nedr` is `nedr`."""
+
+import sys
+
+from nedr.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main())

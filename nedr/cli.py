@@ -1,0 +1,430 @@
+"""The command line: arguments only. Each verb is one function, which imports what it needs when it runs."""
+
+import argparse
+import dataclasses
+import io
+import json
+import os
+import re
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from nedr import __version__
+from nedr.errors import MissingExtraError, NedrError, UsageError, missing_extra
+
+if TYPE_CHECKING:
+    from nedr.evaluate import Score
+
+EPILOG = """\
+`nedr PHOTO...` is `nedr dehaze PHOTO...`; a photograph that is called like a command goes as ./info.
+Each command has its own help, as in `nedr dehaze --help`.
+
+exit status: 0 all done, 1 something failed (the other photographs are done), 2 the call is wrong, 130 interrupted
+"""
+
+
+class Verb(NamedTuple):
+    """One command: what it does, its arguments, and the function that does it and returns the exit status."""
+
+    summary: str
+    arguments: Callable[[argparse.ArgumentParser], None]
+    run: Callable[[argparse.Namespace], int]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit status: 0 done, 1 failed, 2 wrong usage, 130 interrupted.
+
+    Argparse itself leaves with SystemExit, after --help, --version and arguments that it cannot read.
+    """
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # names of files need not fit the terminal's encoding
+    words = list(sys.argv[1:] if argv is None else argv)
+    parser = _parser()
+    if not words:
+        parser.print_help(sys.stderr)
+        return 2
+    try:
+        arguments = parser.parse_args(_with_verb(words))
+        status: int = arguments.run(arguments)
+        sys.stdout.flush()
+    except KeyboardInterrupt:
+        _complain("interrupted")
+        return 130
+    except BrokenPipeError:  # nobody reads on, as in `nedr ... | head`: the interpreter must not flush again
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except OSError as error:
+        _complain(f"{error.filename}: {error.strerror}" if error.filename else str(error))
+        return 1
+    except NedrError as error:
+        _complain(str(error))
+        return _status([error])
+    return status
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="nedr",
+        usage="nedr [COMMAND] PHOTO... [options]",
+        description="Removes haze from photographs: writes PHOTO.dehazed.jpg beside each PHOTO.jpg.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"nedr {__version__}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", prog="nedr")
+    for name, verb in VERBS.items():
+        command = commands.add_parser(name, help=verb.summary, description=verb.summary, allow_abbrev=False)
+        verb.arguments(command)
+        command.set_defaults(run=verb.run)
+    return parser
+
+
+def _with_verb(words: list[str]) -> list[str]:
+    """The words with the command that they mean in front, if they name none."""
+    first = words[0]
+    if first in VERBS or first in ("-h", "--help", "--version"):
+        return words
+    if first.isalpha() and not Path(first).exists():
+        import difflib
+
+        if near := difflib.get_close_matches(first, VERBS, n=1):
+            raise UsageError(f"no photograph and no command is called {first!r}; did you mean {near[0]!r}?")
+    return ["dehaze", *words]
+
+
+# Removing haze
+
+
+def _dehaze_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("photos", nargs="+", metavar="PHOTO", help="JPEG, PNG, TIFF, WebP, AVIF, HEIF, BMP or PPM")
+    parser.add_argument(
+        "-o", "--output", metavar="FILE|FOLDER", help="where to write; a FILE's suffix names its format (beside PHOTO)"
+    )
+    parser.add_argument(
+        "--strength", type=float, default=1.0, help="0 leaves every pixel, 1 removes the haze found, up to 1.5 (1)"
+    )
+    parser.add_argument("--map", action="store_true", help="also write the transmission, PHOTO.transmission.png")
+    parser.add_argument("--compare", action="store_true", help="also write before | after in one picture")
+    parser.add_argument(
+        "--quality", type=_percentage, help="1..100 for JPEG, WebP and AVIF (as the photograph was compressed)"
+    )
+    _overwrite_argument(parser)
+    _seeing_arguments(parser)
+
+
+def _dehaze(arguments: argparse.Namespace) -> int:
+    from nedr import batch
+    from nedr.dehazer import Dehazer
+    from nedr.field import check_strength
+
+    check_strength(arguments.strength)
+    jobs = batch.plan(arguments.photos, arguments.output, map=arguments.map, compare=arguments.compare)
+    how = {name: getattr(arguments, name) for name in ("strength", "quality", "overwrite")}
+    dehazer = Dehazer(arguments.weights, method=arguments.method, threads=arguments.threads, device=arguments.device)
+    planned = {str(job.photo): job for job in jobs}
+
+    def work(photo: str) -> dict[str, Any]:
+        job = planned[photo]
+        _refuse_existing(job.targets, arguments.overwrite)
+        haze = batch.clear(job, dehazer, **how)
+        written = {"dehazed": job.result, "map": job.map, "compare": job.compare}
+        return {name: path and str(path) for name, path in written.items()} | dataclasses.asdict(haze)
+
+    def line(photo: str, found: dict[str, Any]) -> str:
+        return f"{photo} -> {', '.join(map(str, planned[photo].targets))}"
+
+    return _each(planned, work, line, arguments.json)
+
+
+def _info_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("photos", nargs="+", metavar="PHOTO")
+    _seeing_arguments(parser)
+
+
+def _info(arguments: argparse.Namespace) -> int:
+    from nedr import batch, images
+    from nedr.dehazer import Dehazer
+
+    dehazer = Dehazer(arguments.weights, method=arguments.method, threads=arguments.threads, device=arguments.device)
+
+    def work(photo: str) -> dict[str, Any]:
+        picture = images.read(photo)
+        return dataclasses.asdict(batch.describe(picture, dehazer.field(picture)))
+
+    def lines(photo: str, found: dict[str, Any]) -> str:
+        airlight = " ".join(f"{value:.3f}" for value in found["airlight"])
+        return (
+            f"{photo}\n  size          {found['width']} x {found['height']}\n  airlight      {airlight} (sRGB)\n"
+            f"  density       {found['density']:.3f}\n  transmission  {found['transmission']:.3f} on average"
+        )
+
+    return _each(arguments.photos, work, lines, arguments.json)
+
+
+def _seeing_arguments(parser: argparse.ArgumentParser) -> None:
+    """How haze is seen, and told: the same for every verb on photographs."""
+    parser.add_argument(
+        "--method", default="nedr", help="nedr, the network, or to compare dcp or cap, the classical priors (nedr)"
+    )
+    _network_arguments(parser)
+    parser.add_argument("--json", action="store_true", help="one line of JSON for each photograph, failed ones too")
+
+
+def _each(
+    photos: Iterable[str],
+    work: Callable[[str], dict[str, Any]],
+    told: Callable[[str, dict[str, Any]], str],
+    as_json: bool,
+) -> int:
+    """Do the work on every photograph, whatever becomes of the others; returns the exit status."""
+    done, failures = 0, []
+    for photo in photos:
+        try:
+            found = work(photo)
+        except (NedrError, MemoryError) as error:
+            failures.append(error)
+            text = str(error) if isinstance(error, NedrError) else "needs more memory than there is"
+            text = text if photo in text else f"{photo}: {text}"
+            _complain(text)
+            found = {"error": text}
+        else:
+            done += 1
+            for note in found.get("notes", ()):
+                _complain(f"{photo}: {note}")
+        if as_json or "error" not in found:
+            print(json.dumps({"photo": photo} | found) if as_json else told(photo, found), flush=True)
+    return 1 if failures and done else _status(failures)
+
+
+# Training, export, evaluation
+
+
+def _train_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--config", required=True, metavar="FILE", help="TOML, as in configs/")
+    parser.add_argument(
+        "--out", required=True, type=Path, metavar="DIR", help="checkpoint, weights, log; resumes there"
+    )
+    parser.add_argument("--clear", type=Path, metavar="DIR", help="clear photographs")
+    parser.add_argument("--depth", type=Path, metavar="DIR", help="clear photographs with measured depth")
+    parser.add_argument(
+        "--val", type=Path, metavar="PAIRS.csv", help="pairs to validate on, with columns set,hazy,clear"
+    )
+    parser.add_argument("--init", type=Path, metavar="WEIGHTS", help="weights to start from")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="in place of the file's, as optim.steps=500"
+    )
+    parser.add_argument("--threads", type=_count, help="the most that one process computes with (one per core)")
+    parser.add_argument("--devices", type=_count, default=1, help="how many to train on (1)")
+
+
+def _train(arguments: argparse.Namespace) -> int:
+    with _needs("nedr train", "train"):
+        import torch
+        from lightning_fabric import Fabric
+
+        from nedr import config, train
+
+        run = config.load(train.TrainConfig, arguments.config, dict(map(config.parse_override, arguments.set)))
+        paths = train.Paths(arguments.out, arguments.clear, arguments.depth, arguments.val, arguments.init)
+        if arguments.threads:
+            torch.set_num_threads(arguments.threads)
+        fabric = Fabric(accelerator="auto", devices=arguments.devices)
+        if arguments.devices > 1:
+            fabric.launch()
+        print(train.fit(run, paths, fabric=fabric))
+    return 0
+
+
+def _export_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("source", type=Path, metavar="WEIGHTS.safetensors")
+    parser.add_argument("target", type=Path, metavar="OUT.onnx")
+    parser.add_argument("--view", type=_count, default=256, help="long side in pixels of the view to run on (256)")
+    _overwrite_argument(parser)
+
+
+def _export(arguments: argparse.Namespace) -> int:
+    _refuse_existing([arguments.target], arguments.overwrite)
+    with _needs("nedr export", "train"):
+        from nedr.export import export
+
+        rows = export(arguments.source, arguments.target, view=arguments.view, overwrite=arguments.overwrite)
+    print(arguments.target)
+    for height, width, difference in rows:
+        print(f"  {height} x {width}: within {difference:.1e} of torch")
+    return 0
+
+
+def _eval_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("pairs", metavar="PAIRS.csv", help="columns set,hazy,clear, paths relative to the file")
+    parser.add_argument(
+        "--method",
+        action="append",
+        help="nedr, dcp, cap, or input, which leaves the picture alone; again for more, side by side (input and nedr)",
+    )
+    parser.add_argument("--limit", type=_count, help="the first so many pairs of each set")
+    parser.add_argument("--csv", type=Path, metavar="FILE", help="also write one line per picture and method")
+    parser.add_argument("--markdown", type=Path, metavar="FILE", help="also write the table that is printed")
+    parser.add_argument(
+        "--sheet", type=Path, metavar="DIR", help="also draw the worst, median and best of each set, SET-METHOD.png"
+    )
+    parser.add_argument("--view", type=_count, help="long side in pixels of the network's view (the weights' own)")
+    _overwrite_argument(parser)
+    _network_arguments(parser)
+
+
+def _eval(arguments: argparse.Namespace) -> int:
+    from nedr import evaluate
+
+    options = {name: getattr(arguments, name) for name in ("weights", "view", "threads", "device")}
+    methods = evaluate.load_methods(arguments.method or ["input", "nedr"], **options)
+    pairs = evaluate.read_pairs(arguments.pairs, limit=arguments.limit)
+    sheets = _sheets(arguments.sheet, {pair.set for pair in pairs}, methods) if arguments.sheet else {}
+    tables = [path for path in (arguments.csv, arguments.markdown) if path]
+    _refuse_existing([*tables, *sheets.values()], arguments.overwrite)
+    scores = evaluate.evaluate(arguments.pairs, methods=methods, limit=arguments.limit, progress=_progress())
+    print(evaluate.markdown_table(scores), end="", flush=True)
+    evaluate.write_tables(
+        scores, csv_path=arguments.csv, markdown_path=arguments.markdown, overwrite=arguments.overwrite
+    )
+    for (name, method), path in sheets.items():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        sheet = evaluate.figure_sheet(scores, methods[method], name=method, set=name)
+        evaluate.write_sheet(path, sheet, overwrite=arguments.overwrite)
+    return 0
+
+
+def _sheets(folder: Path, sets: Iterable[str], methods: Iterable[str]) -> dict[tuple[str, str], Path]:
+    """The file of figures for each set and method; a picture left alone needs none."""
+    drawn = ((name, method) for name in sorted(sets) for method in methods if method != "input")
+    return {key: folder / ("-".join(re.sub(r"[^\w.-]+", "-", part) for part in key) + ".png") for key in drawn}
+
+
+def _progress() -> "Callable[[int, int, Score], None] | None":
+    """A counter on the terminal; None where nobody watches."""
+    if not sys.stderr.isatty():
+        return None
+
+    def show(done: int, total: int, score: "Score") -> None:
+        print(f"\r{done} of {total}", end="\n" if done == total else "", file=sys.stderr, flush=True)
+
+    return show
+
+
+# Weights
+
+
+def _weights_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("action", choices=WEIGHTS_ACTIONS, help="; ".join(WEIGHTS_HELP))
+    parser.add_argument(
+        "names", nargs="*", metavar="NAME", help="of `list`; without, all of them, or the default's path"
+    )
+
+
+def _weights(arguments: argparse.Namespace) -> int:
+    return WEIGHTS_ACTIONS[arguments.action](arguments.names)
+
+
+def _weights_list(names: list[str]) -> int:
+    from nedr import weights
+
+    for name in names or weights.available():
+        size = weights.path(name).stat().st_size / 1e6
+        row = weights.available()[name]
+        print(f"{name}  {size:.1f} MB  {row.licence}  {row.description}")
+    return 0
+
+
+def _weights_verify(names: list[str]) -> int:
+    from nedr import weights
+
+    failures = []
+    for name in names or list(weights.available()) or [weights.DEFAULT]:
+        try:
+            file = weights.verify(name)
+        except NedrError as error:
+            failures.append(error)
+            _complain(str(error))
+        else:
+            print(f"{name}  ok  {file}  sha256 {weights.available()[name].sha256}")
+    return _status(failures)
+
+
+def _weights_path(names: list[str]) -> int:
+    from nedr import weights
+
+    for name in names or [weights.DEFAULT]:
+        print(weights.path(name))
+    return 0
+
+
+# What verbs share
+
+
+def _network_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--weights", metavar="NAME|FILE", help="of `nedr weights list`, or an .onnx file (base)")
+    parser.add_argument("--threads", type=_count, help="the most that are used (one per core)")
+    parser.add_argument(
+        "--device", default="cpu", help="cpu, cuda, coreml, directml or openvino, with its onnxruntime (cpu)"
+    )
+
+
+def _overwrite_argument(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--overwrite", action="store_true", help="replace files that exist")
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"expected a whole number of at least 1, found {text!r}")
+    return int(text)
+
+
+def _percentage(text: str) -> int:
+    if not text.isdecimal() or not 1 <= int(text) <= 100:
+        raise argparse.ArgumentTypeError(f"expected a whole number from 1 to 100, found {text!r}")
+    return int(text)
+
+
+def _refuse_existing(paths: Iterable[Path], overwrite: bool) -> None:
+    for path in paths:
+        if not overwrite and os.path.lexists(path):
+            raise UsageError(f"{path} exists and is left as it is; --overwrite replaces it")
+
+
+@contextmanager
+def _needs(feature: str, extra: str) -> Iterator[None]:
+    """Say which extra brings a package that turns out to be missing."""
+    try:
+        yield
+    except MissingExtraError:
+        raise
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] == "nedr":
+            raise
+        raise missing_extra(f"{feature} (found no {error.name})" if error.name else feature, extra) from error
+
+
+def _complain(text: str) -> None:
+    print("nedr:", " ".join(text.splitlines()), file=sys.stderr, flush=True)
+
+
+def _status(failures: Sequence[BaseException]) -> int:
+    """0 without failures, 2 when the call was wrong each time, else 1."""
+    if not failures:
+        return 0
+    return 2 if all(isinstance(error, UsageError) for error in failures) else 1
+
+
+WEIGHTS_ACTIONS = {"list": _weights_list, "verify": _weights_verify, "path": _weights_path}
+WEIGHTS_HELP = ("list: what ships", "verify: check the files' sha256", "path: where the file is")
+
+VERBS = {
+    "dehaze": Verb("remove the haze from photographs", _dehaze_arguments, _dehaze),
+    "info": Verb("print a photograph's airlight, haze density, mean transmission and size", _info_arguments, _info),
+    "train": Verb("train a network", _train_arguments, _train),
+    "export": Verb("convert trained weights to ONNX, checked against torch", _export_arguments, _export),
+    "eval": Verb("score methods on pairs of hazy and clear pictures", _eval_arguments, _eval),
+    "weights": Verb("list, verify or locate the weights that ship", _weights_arguments, _weights),
+}
