@@ -148,7 +148,7 @@ def read_pairs(pairs_csv: str | PathLike[str], *, limit: int | None = None) -> l
 
 def read_pair(pair: Pair) -> tuple[Picture8, Picture8]:
     """The hazy and the clear picture of a pair, uint8 (H, W, 3); ImageError when unreadable or of two sizes."""
-    hazy, clear = (_rgb8(images.read(pair.folder / name).pixels) for name in (pair.hazy, pair.clear))
+    hazy, clear = (rgb8(images.read(pair.folder / name).pixels) for name in (pair.hazy, pair.clear))
     if hazy.shape != clear.shape:
         sizes = [f"{pixels.shape[1]}x{pixels.shape[0]}" for pixels in (hazy, clear)]
         raise ImageError(
@@ -243,7 +243,7 @@ def figure_sheet(scores: Sequence[Score], method: Method, *, name: str, set: str
     ranked.sort(key=lambda score: (score.psnr, score.pair.hazy))
     last = len(ranked) - 1
     chosen = {0: "worst", last // 2: "median", last: "best"} if last > 1 else {0: "worst", last: "best"}
-    return _stack([_figure_row(rank, ranked[index], method) for index, rank in chosen.items()])
+    return stack([_figure_row(rank, ranked[index], method) for index, rank in chosen.items()])
 
 
 def write_sheet(path: str | PathLike[str], sheet: Image.Image, *, overwrite: bool = False) -> None:
@@ -281,7 +281,7 @@ def _first_of_each_set(pairs: list[Pair], limit: int | None) -> list[Pair]:
     return kept
 
 
-def _rgb8(pixels: NDArray[np.uint8] | NDArray[np.uint16]) -> Picture8:
+def rgb8(pixels: NDArray[np.uint8] | NDArray[np.uint16]) -> Picture8:
     """Grey to RGB, 16 bit rounded to 8: uint8 (H, W, 3)."""
     if pixels.dtype == np.uint16:
         pixels = np.rint(pixels / np.float32(257))
@@ -313,13 +313,19 @@ def _figure_row(rank: str, score: Score, method: Method) -> Image.Image:
         (clear, "truth"),
         (field.preview(map_height, CELL_WIDTH), f"t {transmission.min():.2f} to {transmission.max():.2f}"),
     ]
-    row = Image.new("RGB", (CELL_WIDTH * len(cells), map_height + CAPTION_HEIGHT), "white")
+    return sheet_row(cells, map_height)
+
+
+def sheet_row(cells: Sequence[tuple[Picture8, str]], height: int) -> Image.Image:
+    """Pictures with their captions side by side, each cell `height` high."""
+    row = Image.new("RGB", (CELL_WIDTH * len(cells), height + CAPTION_HEIGHT), "white")
     for column, (pixels, caption) in enumerate(cells):
-        row.paste(_captioned(pixels, caption, map_height), (column * CELL_WIDTH, 0))
+        row.paste(captioned(pixels, caption, height), (column * CELL_WIDTH, 0))
     return row
 
 
-def _captioned(pixels: Picture8, caption: str, height: int) -> Image.Image:
+def captioned(pixels: Picture8, caption: str, height: int) -> Image.Image:
+    """A picture (H, W, 3) scaled to a sheet's cell of this height, with a line of text under it."""
     cell = Image.new("RGB", (CELL_WIDTH, height + CAPTION_HEIGHT), "white")
     cell.paste(Image.fromarray(pixels).resize((CELL_WIDTH, height), Image.Resampling.LANCZOS), (0, 0))
     font = ImageFont.load_default(14)
@@ -327,7 +333,8 @@ def _captioned(pixels: Picture8, caption: str, height: int) -> Image.Image:
     return cell
 
 
-def _stack(rows: Sequence[Image.Image]) -> Image.Image:
+def stack(rows: Sequence[Image.Image]) -> Image.Image:
+    """Rows of one width, one under the other."""
     sheet = Image.new("RGB", (rows[0].width, sum(row.height for row in rows)), "white")
     top = 0
     for row in rows:

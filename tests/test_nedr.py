@@ -4,6 +4,7 @@ import dataclasses
 
 import pytest
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
 from nedr.model.heads import dark_channel_airlight
 from nedr.model.nedr import PRESETS, NeDR, NeDRConfig, depth, scene_radiance
@@ -38,8 +39,12 @@ def test_result_of_a_picture_does_not_depend_on_its_batch(tiny_config):
 
 
 def test_base_preset_keeps_its_budget():
-    model = NeDR(PRESETS["base"])
+    with torch.device("meta"):
+        model, view = NeDR(PRESETS["base"]), torch.empty(1, 3, 256, 256)
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        model(view)
     assert parameters(model) <= 4.0
+    assert counter.get_total_flops() / 2e9 <= 3.0
 
 
 def test_paper_preset_has_the_published_sizes_and_trains_a_step():

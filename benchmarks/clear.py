@@ -1,0 +1,44 @@
+"""How little clear photographs change: mean absolute difference, 8 bit, over those that training never saw.
+
+    python benchmarks/clear.py FOLDER [--holdout 24] [--weights FILE.onnx]
+
+FOLDER is the clear folder of `nedr train`; the pictures kept from training are told by their names alone.
+"""
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+from bench import table
+
+from nedr import images
+from nedr.data import held_out, list_images
+from nedr.dehazer import Dehazer
+from nedr.evaluate import rgb8
+
+
+def main() -> None:
+    """Parse the options and print one row per group of pictures (the part of a name before the first _)."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--holdout", type=int, default=24)
+    parser.add_argument("--weights", default=None)
+    options = parser.parse_args()
+    dehazer = Dehazer(options.weights)
+    groups: dict[str, list[float]] = {}
+    for file in list_images(options.folder):
+        if held_out(file, options.holdout):
+            groups.setdefault(file.name.split("_")[0], []).append(change(dehazer, file))
+    every = [value for values in groups.values() for value in values]
+    rows = [(name, str(len(values)), f"{np.mean(values):.2f}") for name, values in [*groups.items(), ("all", every)]]
+    table(("group", "pictures", "mean difference of 255"), rows)
+
+
+def change(dehazer: Dehazer, file: Path) -> float:
+    """Mean |result - picture| of one photograph, in levels of 255."""
+    picture = rgb8(images.read(file).pixels)
+    return float(np.abs(dehazer.dehaze(picture).astype(np.int16) - picture).mean())
+
+
+if __name__ == "__main__":
+    main()
