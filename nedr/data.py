@@ -28,7 +28,7 @@ class DataConfig:
         (256, 192),
         (224, 224),
     )  # (height, width), one a batch
-    batch: int = 8
+    batch: int = 8  # samples in a step, over all processes
     measured: float = 0.5  # share of samples with measured depth, where it is given
     whole: float = 0.5  # share of samples that show the whole picture; the others a crop
     crop: tuple[float, float] = (0.5, 1.0)  # sides of a crop, as fractions of the picture's

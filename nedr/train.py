@@ -90,16 +90,24 @@ class Paths:
 
 
 class Stream(Sampler[int]):
-    """The sample numbers from `start` to `stop`: a resumed run goes on with the very next picture."""
+    """The sample numbers that process `rank` of `world` sees in steps `start` to `stop`, `batch` in each step of all.
 
-    def __init__(self, start: int, stop: int) -> None:
-        self.start, self.stop = start, stop
+    A resumed run goes on with the very next picture, and any number of processes see the same pictures in a step.
+    """
+
+    def __init__(self, start: int, stop: int, batch: int, *, rank: int = 0, world: int = 1) -> None:
+        if batch % world:
+            raise UsageError(f"a batch of {batch} cannot be shared by {world} processes: expected a multiple")
+        self.steps, self.batch = range(start, stop), batch
+        self.share, self.rank = batch // world, rank
 
     def __iter__(self) -> Iterator[int]:
-        return iter(range(self.start, self.stop))
+        for step in self.steps:
+            first = step * self.batch + self.rank * self.share
+            yield from range(first, first + self.share)
 
     def __len__(self) -> int:
-        return self.stop - self.start
+        return len(self.steps) * self.share
 
 
 def rate_factor(step: int, config: OptimConfig) -> float:
@@ -217,15 +225,18 @@ class Run:
             save_weights(self.averaged, self.paths.out / WEIGHTS)
 
 
-def batches(config: TrainConfig, paths: Paths, start: int) -> DataLoader[dict[str, Tensor]]:
-    """The run's samples from step `start` on."""
+def batches(
+    config: TrainConfig, paths: Paths, start: int, *, rank: int = 0, world: int = 1
+) -> DataLoader[dict[str, Tensor]]:
+    """The run's samples from step `start` on, or one process's share of them."""
     clear = list_images(paths.clear, config.data.exclude) if paths.clear else []
     measured = depth_pairs(paths.depth) if paths.depth else []
     dataset = SyntheticHaze(clear, measured, config.data, config.haze, seed=config.seed)
-    size = config.data.batch
-    stream = Stream(start * size, config.optim.steps * size)
+    stream = Stream(start, config.optim.steps, config.data.batch, rank=rank, world=world)
     workers = config.data.workers
-    return DataLoader(dataset, size, sampler=stream, num_workers=workers, prefetch_factor=4 if workers else None)
+    return DataLoader(
+        dataset, stream.share, sampler=stream, num_workers=workers, prefetch_factor=4 if workers else None
+    )
 
 
 def fit(config: TrainConfig, paths: Paths, *, fabric: Fabric | None = None, progress: bool = True) -> Path:
@@ -242,7 +253,8 @@ def fit(config: TrainConfig, paths: Paths, *, fabric: Fabric | None = None, prog
     if (paths.out / CHECKPOINT).exists():
         run.resume(paths.out / CHECKPOINT)
     validation = Validation(paths.validation) if paths.validation else None
-    loader = fabric.setup_dataloaders(batches(config, paths, run.step), use_distributed_sampler=False)
+    samples = batches(config, paths, run.step, rank=fabric.global_rank, world=fabric.world_size)
+    loader = fabric.setup_dataloaders(samples, use_distributed_sampler=False)
     with SummaryWriter(str(paths.out / "log")) as log:
         bar = tqdm(loader, initial=run.step, total=config.optim.steps, disable=not progress, unit="step", mininterval=5)
         began, first = time.monotonic(), run.step

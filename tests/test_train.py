@@ -85,6 +85,15 @@ def test_divergence_stops_the_run_and_keeps_the_checkpoint(config, clear, tmp_pa
     assert (paths.out / train.CHECKPOINT).read_bytes() == before
 
 
+def test_processes_share_the_pictures_of_each_step():
+    alone = list(train.Stream(3, 5, 4))
+    assert alone == list(range(12, 20))
+    shares = [list(train.Stream(3, 5, 4, rank=rank, world=2)) for rank in range(2)]
+    assert shares == [[12, 13, 16, 17], [14, 15, 18, 19]]
+    with pytest.raises(UsageError, match="batch of 4"):
+        train.Stream(0, 1, 4, world=3)
+
+
 def test_rate_rises_stays_and_falls():
     config = train.OptimConfig(steps=100, warm=10, decay=20)
     rates = [train.rate_factor(step, config) for step in range(100)]
