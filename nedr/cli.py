@@ -234,7 +234,9 @@ def _train(arguments: argparse.Namespace) -> int:
         fabric = Fabric(accelerator="auto", devices=arguments.devices)
         if arguments.devices > 1:
             fabric.launch()
-        print(train.fit(run, paths, fabric=fabric))
+        weights = train.fit(run, paths, fabric=fabric)
+    if fabric.is_global_zero:
+        print(weights)
     return 0
 
 
