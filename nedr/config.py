@@ -24,13 +24,17 @@ def load(cls: type[T], path: str | Path, overrides: Mapping[str, Any] | None = N
         data = tomllib.loads(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UsageError(f"no configuration file {path}") from None
-    except tomllib.TOMLDecodeError as error:
+    except OSError as error:
+        raise UsageError(f"cannot read the configuration {path}: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UsageError(f"{path} is not valid TOML: {error}") from None
     for key, value in (overrides or {}).items():
         *tables, last = key.split(".")
         table = data
         for name in tables:
             table = table.setdefault(name, {})
+            if not isinstance(table, dict):
+                raise UsageError(f"{key}: {name!r} is a value, not a table")
         table[last] = value
     return from_dict(cls, data, where=str(path))
 

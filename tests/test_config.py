@@ -63,6 +63,14 @@ def test_file_and_overrides(tmp_path):
     path.write_text("name = ")
     with pytest.raises(UsageError, match="not valid TOML"):
         load(Outer, path)
+    path.write_bytes(b'name = "\xff"')
+    with pytest.raises(UsageError, match="not valid TOML"):
+        load(Outer, path)
+    with pytest.raises(UsageError, match="cannot read"):
+        load(Outer, tmp_path)
+    path.write_text("flag = true")
+    with pytest.raises(UsageError, match="'flag' is a value"):
+        load(Outer, path, {"flag.x": 1})
     with pytest.raises(UsageError, match="KEY=VALUE"):
         parse_override("inner.steps")
 
