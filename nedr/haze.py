@@ -155,7 +155,7 @@ def vary_exposure(image: Array, rng: np.random.Generator) -> Array:
 
 def aerial_veil(clear: Array, depth: Array, rng: np.random.Generator) -> Array:
     """A clear picture as photographs show it: with a little natural haze that nobody would want removed."""
-    veil = np.exp(-rng.uniform(0.0, 0.45) * (0.5 + 0.5 * depth)).astype(np.float32)
+    veil = np.exp(-rng.uniform(0.0, 0.25) * (0.5 + 0.5 * depth)).astype(np.float32)
     return add_haze(clear, veil, np.full(3, rng.uniform(0.6, 1.0), np.float32))
 
 
