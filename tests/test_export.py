@@ -11,7 +11,7 @@ onnx = pytest.importorskip("onnx")
 from nedr import export  # noqa: E402
 from nedr.checkpoint import save_weights  # noqa: E402
 from nedr.errors import NedrError, UsageError  # noqa: E402
-from nedr.model.nedr import NeDR  # noqa: E402
+from nedr.model.nedr import PRESETS, NeDR  # noqa: E402
 
 
 @pytest.fixture
@@ -53,3 +53,9 @@ def test_impossible_views_and_existing_targets(weights, tmp_path):
     with pytest.raises(UsageError, match="exists"):
         export.export(weights, tmp_path / "w.onnx")
     assert (tmp_path / "w.onnx").read_text() == "kept"
+
+
+def test_paper_preset_exports(tmp_path):
+    save_weights(NeDR(PRESETS["paper"]), tmp_path / "paper.safetensors")
+    rows = export.export(tmp_path / "paper.safetensors", tmp_path / "paper.onnx")
+    assert max(row.largest_difference for row in rows) < export.PARITY_TOLERANCE
