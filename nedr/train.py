@@ -256,11 +256,12 @@ def fit(config: TrainConfig, paths: Paths, *, fabric: Fabric | None = None, prog
     samples = batches(config, paths, run.step, rank=fabric.global_rank, world=fabric.world_size)
     loader = fabric.setup_dataloaders(samples, use_distributed_sampler=False)
     with SummaryWriter(str(paths.out / "log")) as log:
-        bar = tqdm(loader, initial=run.step, total=config.optim.steps, disable=not progress, unit="step", mininterval=5)
+        shown = progress and fabric.is_global_zero
+        bar = tqdm(loader, initial=run.step, total=config.optim.steps, disable=not shown, unit="step", mininterval=5)
         began, first = time.monotonic(), run.step
         for batch in bar:
             terms = run.advance(batch)
-            if run.step % config.log.scalars == 0:
+            if fabric.is_global_zero and run.step % config.log.scalars == 0:
                 terms["views_per_second"] = (run.step - first) * config.data.batch / (time.monotonic() - began)
                 for name, value in terms.items():
                     log.add_scalar(f"train/{name}", value, run.step)
