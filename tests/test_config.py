@@ -85,3 +85,13 @@ def test_configurations_of_the_project_load():
     assert files
     for path in files:
         assert load(TrainConfig, path).optim.steps > 0
+
+
+def test_the_papers_configuration_is_its_preset():
+    pytest.importorskip("torch")
+    from pathlib import Path
+
+    from nedr.model.nedr import PRESETS
+    from nedr.train import TrainConfig
+
+    assert load(TrainConfig, Path(__file__).parent.parent / "configs/paper.toml").model == PRESETS["paper"]
