@@ -13,6 +13,7 @@ from torch.utils.data import Dataset
 
 from nedr.errors import UsageError
 from nedr.haze import Array, HazeConfig, HazySample, aerial_veil, procedural_depth, synthesise
+from nedr.view import averaged
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"}
 DEPTH_SCALE = 2  # procedural depth is drawn at 1/2 of the view's resolution
@@ -143,16 +144,9 @@ class SyntheticHaze(Dataset[dict[str, Tensor]]):
             picture, distances = self.measured[int(rng.integers(len(self.measured)))]
             return read_rgb(picture, box, size), read_depth(distances, box, size)
         image = read_rgb(self.clear[int(rng.integers(len(self.clear)))], box, size)
-        coarse = resize_map_rgb(image, (size[0] // DEPTH_SCALE, size[1] // DEPTH_SCALE))
+        coarse = averaged(image, size[0] // DEPTH_SCALE, size[1] // DEPTH_SCALE)
         depth = resize_map(procedural_depth(coarse, rng), size)
         return (aerial_veil(image, depth, rng) if rng.random() < self.haze.aerial else image), depth
-
-
-def resize_map_rgb(image: Array, size: tuple[int, int]) -> Array:
-    """A float RGB picture averaged down to (height, width), an integer ratio."""
-    height, width = size
-    blocks = image.reshape(height, image.shape[0] // height, width, image.shape[1] // width, 3)
-    return np.asarray(blocks.mean(axis=(1, 3)), np.float32)
 
 
 def to_tensors(sample: HazySample) -> dict[str, Tensor]:

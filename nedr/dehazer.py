@@ -12,7 +12,7 @@ from nedr.errors import ImageError, UsageError
 from nedr.field import HazeField, Rendering, check_strength
 from nedr.network import Estimator, Network
 from nedr.pixels import Array, Floats, colours, peak
-from nedr.view import MIN_SIDE, noise_level, view
+from nedr.view import MIN_SIDE, averaged, noise_level, view
 from nedr.weights import resolve
 
 if TYPE_CHECKING:
@@ -109,7 +109,7 @@ class Dehazer:
         lattice, airlight, density = network(_recoloured(small, icc, grey=grey))
         return HazeField(
             lattice=lattice,
-            guide=_averaged(small, *lattice.shape),
+            guide=averaged(small, *lattice.shape),
             airlight=_recoloured(airlight, icc, grey=grey, inverse=True),
             density=density,
             noise=noise_level(picture),
@@ -152,10 +152,3 @@ def _default() -> Dehazer:
 def _recoloured(values: Floats, icc: bytes | None, *, grey: bool, inverse: bool = False) -> Floats:
     """Colours (..., 3) of a profile to sRGB, or back; the three channels of a grey picture are each its grey."""
     return np.asarray(colour.convert(values, icc, grey=grey, inverse=inverse), np.float32) if icc else values
-
-
-def _averaged(view: Floats, height: int, width: int) -> Floats:
-    """The view averaged onto the lattice, whose cells are whole blocks of it: (H, W, 3) -> (height, width, 3)."""
-    high, wide = view.shape[:2]
-    blocks = view.reshape(height, high // height, width, wide // width, 3)
-    return np.asarray(blocks.mean(axis=(1, 3)), np.float32)

@@ -69,6 +69,13 @@ def _add_blocks(part: Array, across: int, sums: Floats) -> None:
             sums[:, : column.shape[1], c] += column
 
 
+def averaged(view: Floats, height: int, width: int) -> Floats:
+    """A view averaged onto a lattice whose cells are whole blocks of it: (H, W, 3) -> (height, width, 3)."""
+    high, wide = view.shape[:2]
+    blocks = view.reshape(height, high // height, width, wide // width, 3)
+    return np.asarray(blocks.mean(axis=(1, 3)), np.float32)
+
+
 def noise_level(image: Array) -> float:
     """Standard deviation of a checked picture's noise in its flat parts, of a range of 1; compression blocks count.
 

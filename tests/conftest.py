@@ -1,4 +1,4 @@
-"""Shared by all tests: torch keeps to one thread, so that tests beside other work do not spin."""
+"""Fixtures that several test files share."""
 
 import pytest
 
