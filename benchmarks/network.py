@@ -9,11 +9,9 @@ import argparse
 
 import torch
 from bench import best, machine, table
-from torch.utils.flop_counter import FlopCounterMode
 
-from nedr.model.nedr import PRESETS, NeDR, NeDRConfig, scene_radiance
-
-SIDE = 256
+from nedr.ablate import SIDE, size
+from nedr.model.nedr import PRESETS, NeDR, scene_radiance
 
 
 def main() -> None:
@@ -25,22 +23,12 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     print(machine())
-    rows = [(name, *size(PRESETS[name])) for name in options.presets.split(",")]
+    sizes = [(name, *size(PRESETS[name])) for name in options.presets.split(",")]
+    rows = [(name, f"{parameters / 1e6:.2f}", f"{operations / 1e9:.2f}") for name, parameters, operations in sizes]
     table(("preset", "parameters (M)", "GMACs at 256 x 256"), rows)
     model = NeDR().to(memory_format=torch.channels_last)
     seconds = best(lambda: step(model, options.batch), options.repeats)
     print(f"base, one thread: {options.batch / seconds:.1f} views of {SIDE} x {SIDE} per second, forward and backward")
-
-
-def size(config: NeDRConfig) -> tuple[str, str]:
-    """Parameters in millions and multiply-accumulates in billions."""
-    with torch.device("meta"):
-        model = NeDR(config).eval()
-        view = torch.empty(1, 3, SIDE, SIDE)
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
-        model(view)
-    parameters = sum(p.numel() for p in model.parameters())
-    return f"{parameters / 1e6:.2f}", f"{counter.get_total_flops() / 2e9:.2f}"
 
 
 def step(model: NeDR, batch: int) -> None:

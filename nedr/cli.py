@@ -16,7 +16,7 @@ from nedr import __version__
 from nedr.errors import MissingExtraError, NedrError, UsageError, missing_extra
 
 if TYPE_CHECKING:
-    from nedr.evaluate import Score
+    from nedr.evaluate import Pair
 
 EPILOG = """\
 `nedr PHOTO...` is `nedr dehaze PHOTO...`; a photograph that is called like a command goes as ./info.
@@ -240,6 +240,40 @@ def _train(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _ablate_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--config", required=True, metavar="FILE", help="TOML, as in configs/")
+    parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="runs and tables; goes on there")
+    parser.add_argument("--val", required=True, type=Path, metavar="PAIRS.csv", help="pairs, columns set,hazy,clear")
+    parser.add_argument("--clear", type=Path, metavar="DIR", help="clear photographs")
+    parser.add_argument("--depth", type=Path, metavar="DIR", help="clear photographs with measured depth")
+    parser.add_argument("--steps", required=True, type=_count, help="of every run")
+    parser.add_argument("--seeds", type=_count, default=3, help="runs of each variant (3)")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="in place of the file's, as data.batch=4"
+    )
+    parser.add_argument("--threads", type=_count, help="the most that are used (one per core)")
+
+
+def _ablate(arguments: argparse.Namespace) -> int:
+    with _needs("nedr ablate", "train"):
+        import torch
+
+        from nedr import ablate, config, train
+
+        recipe = config.load(train.TrainConfig, arguments.config, dict(map(config.parse_override, arguments.set)))
+        paths = train.Paths(arguments.out, clear=arguments.clear, depth=arguments.depth, validation=arguments.val)
+        if arguments.threads:
+            torch.set_num_threads(arguments.threads)
+
+        def told(result: ablate.Result, done: int, total: int) -> None:
+            text = f"{done} of {total}: {result.variant}, seed {result.seed}: {result.all:.2f} dB"
+            print(text, file=sys.stderr, flush=True)
+
+        results = ablate.ablate(recipe, paths, steps=arguments.steps, seeds=arguments.seeds, progress=told)
+        print(ablate.markdown_table(results, recipe.model), end="", flush=True)
+    return 0
+
+
 def _export_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("source", type=Path, metavar="WEIGHTS.safetensors")
     parser.add_argument("target", type=Path, metavar="OUT.onnx")
@@ -260,7 +294,13 @@ def _export(arguments: argparse.Namespace) -> int:
 
 
 def _eval_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("pairs", metavar="PAIRS.csv", help="columns set,hazy,clear, paths relative to the file")
+    parser.add_argument(
+        "pairs",
+        metavar="PAIRS.csv|NAME|FOLDER",
+        help="a file with the columns set,hazy,clear, paths relative to it; a benchmark with --root: sots-indoor, "
+        "sots-outdoor, hsts, i-haze, o-haze, nh-haze, dense-haze, phonehazy; a folder of photographs without truth",
+    )
+    parser.add_argument("--root", type=Path, metavar="DIR", help="where the benchmark NAME lies, unpacked")
     parser.add_argument(
         "--method",
         action="append",
@@ -280,22 +320,62 @@ def _eval_arguments(parser: argparse.ArgumentParser) -> None:
 def _eval(arguments: argparse.Namespace) -> int:
     from nedr import evaluate
 
-    options = {name: getattr(arguments, name) for name in ("weights", "view", "threads", "device")}
-    methods = evaluate.load_methods(arguments.method or ["input", "nedr"], **options)
-    pairs = evaluate.read_pairs(arguments.pairs, limit=arguments.limit)
+    if arguments.root is None and Path(arguments.pairs).is_dir():
+        return _eval_blind(arguments)
+    methods = evaluate.load_methods(arguments.method or ["input", "nedr"], **_network_options(arguments))
+    pairs, notes = _pairs(arguments)
     sheets = _sheets(arguments.sheet, {pair.set for pair in pairs}, methods) if arguments.sheet else {}
     tables = [path for path in (arguments.csv, arguments.markdown) if path]
     _refuse_existing([*tables, *sheets.values()], arguments.overwrite)
-    scores = evaluate.evaluate(arguments.pairs, methods=methods, limit=arguments.limit, progress=_progress())
-    print(evaluate.markdown_table(scores), end="", flush=True)
-    evaluate.write_tables(
-        scores, csv_path=arguments.csv, markdown_path=arguments.markdown, overwrite=arguments.overwrite
-    )
+    scores = evaluate.score(pairs, methods=methods, progress=_progress())
+    print(evaluate.markdown_table(scores, notes), end="", flush=True)
+    where = {"csv_path": arguments.csv, "markdown_path": arguments.markdown}
+    evaluate.write_tables(scores, notes=notes, overwrite=arguments.overwrite, **where)
     for (name, method), path in sheets.items():
         path.parent.mkdir(parents=True, exist_ok=True)
         sheet = evaluate.figure_sheet(scores, methods[method], name=method, set=name)
         evaluate.write_sheet(path, sheet, overwrite=arguments.overwrite)
     return 0
+
+
+def _pairs(arguments: argparse.Namespace) -> "tuple[list[Pair], list[str]]":
+    """The pairs to score, of a benchmark on disk or of a file, and what to say with their scores."""
+    from nedr import datasets, evaluate
+
+    name, limit = arguments.pairs, arguments.limit
+    if arguments.root is None:
+        if name in datasets.BENCHMARKS and not Path(name).exists():
+            raise UsageError(f"{name} is a benchmark; say with --root DIR where its pictures lie")
+        return evaluate.read_pairs(name, limit=limit), []
+    found = datasets.find(name, arguments.root)
+    for text in found.missing:
+        _complain(f"{name}: {text}")
+    if limit is not None and limit < len(found.pairs):
+        found.missing.append(f"Only the first {limit} of {len(found.pairs)} pairs were scored.")
+    return found.pairs[:limit], [*found.notes, *found.missing]
+
+
+def _eval_blind(arguments: argparse.Namespace) -> int:
+    """What the methods do to photographs whose truth nobody knows."""
+    from nedr import atomic, blind, evaluate
+
+    if arguments.sheet:
+        raise UsageError("--sheet ranks pictures by their truth; for a folder without truth leave it out")
+    tables = {arguments.csv: blind.csv_table, arguments.markdown: blind.markdown_table}
+    tables.pop(None, None)
+    _refuse_existing(tables, arguments.overwrite)
+    methods = evaluate.load_methods(arguments.method or ["nedr"], **_network_options(arguments))
+    scores = blind.describe(
+        blind.photographs(arguments.pairs)[: arguments.limit], methods=methods, progress=_progress()
+    )
+    print(blind.markdown_table(scores), end="", flush=True)
+    for path, table in tables.items():
+        atomic.write(path, table(scores).encode(), overwrite=arguments.overwrite)
+    return 0
+
+
+def _network_options(arguments: argparse.Namespace) -> dict[str, Any]:
+    return {name: getattr(arguments, name) for name in ("weights", "view", "threads", "device")}
 
 
 def _sheets(folder: Path, sets: Iterable[str], methods: Iterable[str]) -> dict[tuple[str, str], Path]:
@@ -304,12 +384,12 @@ def _sheets(folder: Path, sets: Iterable[str], methods: Iterable[str]) -> dict[t
     return {key: folder / ("-".join(re.sub(r"[^\w.-]+", "-", part) for part in key) + ".png") for key in drawn}
 
 
-def _progress() -> "Callable[[int, int, Score], None] | None":
+def _progress() -> Callable[..., None] | None:
     """A counter on the terminal; None where nobody watches."""
     if not sys.stderr.isatty():
         return None
 
-    def show(done: int, total: int, score: "Score") -> None:
+    def show(done: int, total: int, *_: object) -> None:
         print(f"\r{done} of {total}", end="\n" if done == total else "", file=sys.stderr, flush=True)
 
     return show
@@ -426,7 +506,8 @@ VERBS = {
     "dehaze": Verb("remove the haze from photographs", _dehaze_arguments, _dehaze),
     "info": Verb("print a photograph's airlight, haze density, mean transmission and size", _info_arguments, _info),
     "train": Verb("train a network", _train_arguments, _train),
+    "ablate": Verb("train without KAN-CID, IDRM and DREM in turn, and compare", _ablate_arguments, _ablate),
     "export": Verb("convert trained weights to ONNX, checked against torch", _export_arguments, _export),
-    "eval": Verb("score methods on pairs of hazy and clear pictures", _eval_arguments, _eval),
+    "eval": Verb("score methods on pairs, on a published benchmark, or without truth", _eval_arguments, _eval),
     "weights": Verb("list, verify or locate the weights that ship", _weights_arguments, _weights),
 }

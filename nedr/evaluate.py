@@ -70,12 +70,16 @@ class Untouched:
 
 @dataclass(frozen=True)
 class Pair:
-    """One row of pairs.csv: `hazy` and `clear` as written there, `folder` what they are relative to."""
+    """One row of pairs.csv: `hazy` and `clear` as written there, `folder` what they are relative to.
+
+    crop: pixels that are cut from each side of a clear picture which is larger than the hazy one by just these.
+    """
 
     set: str
     hazy: str
     clear: str
     folder: Path
+    crop: int = 0
 
 
 @dataclass(frozen=True)
@@ -149,6 +153,9 @@ def read_pairs(pairs_csv: str | PathLike[str], *, limit: int | None = None) -> l
 def read_pair(pair: Pair) -> tuple[Picture8, Picture8]:
     """The hazy and the clear picture of a pair, uint8 (H, W, 3); ImageError when unreadable or of two sizes."""
     hazy, clear = (rgb8(images.read(pair.folder / name).pixels) for name in (pair.hazy, pair.clear))
+    edge = pair.crop
+    if edge and clear.shape[:2] == (hazy.shape[0] + 2 * edge, hazy.shape[1] + 2 * edge):
+        clear = clear[edge:-edge, edge:-edge]
     if hazy.shape != clear.shape:
         sizes = [f"{pixels.shape[1]}x{pixels.shape[0]}" for pixels in (hazy, clear)]
         raise ImageError(
@@ -165,13 +172,24 @@ def evaluate(
     limit: int | None = None,
     progress: Callable[[int, int, Score], None] | None = None,
 ) -> list[Score]:
+    """Score every method on every pair of a pairs.csv; `limit` keeps the first so many pairs of each set.
+
+    Raises what `read_pairs` and `score` do.
+    """
+    return score(read_pairs(pairs_csv, limit=limit), methods=methods, progress=progress)
+
+
+def score(
+    pairs: Sequence[Pair],
+    *,
+    methods: Mapping[str, Method],
+    progress: Callable[[int, int, Score], None] | None = None,
+) -> list[Score]:
     """Score every method on every pair, pair by pair, with one pair in memory at a time.
 
-    `limit` keeps the first so many pairs of each set; `progress(done, total, score)` is called after each score.
-    Raises what `read_pairs` does, ImageError when a picture cannot be read or the two of a pair, or a result, differ in
-    size, MissingExtraError without scikit-image.
+    `progress(done, total, score)` is called after each score. Raises ImageError when a picture cannot be read or the
+    two of a pair, or a result, differ in size, MissingExtraError without scikit-image.
     """
-    pairs = read_pairs(pairs_csv, limit=limit)
     scores: list[Score] = []
     for pair in pairs:
         hazy, clear = read_pair(pair)
@@ -204,8 +222,8 @@ def csv_table(scores: Sequence[Score]) -> str:
     return text.getvalue()
 
 
-def markdown_table(scores: Sequence[Score]) -> str:
-    """One row per set, the methods side by side, the protocol below."""
+def markdown_table(scores: Sequence[Score], notes: Sequence[str] = ()) -> str:
+    """One row per set, the methods side by side, the protocol and the notes below, a paragraph each."""
     rows: dict[str, dict[str, SetMean]] = {}
     for mean in means(scores):
         rows.setdefault(mean.set, {})[mean.method] = mean
@@ -214,7 +232,8 @@ def markdown_table(scores: Sequence[Score]) -> str:
     for name, row in rows.items():
         cells = [_cell(row.get(method)) for method in methods]
         lines.append(f"| {name} | {max(mean.count for mean in row.values())} | {' | '.join(cells)} |")
-    return "\n".join([*lines, "", "Each cell: PSNR / SSIM / CIEDE2000. " + PROTOCOL, ""])
+    below = ["Each cell: PSNR / SSIM / CIEDE2000. " + PROTOCOL, *notes]
+    return "\n".join([*lines, *(line for text in below for line in ("", text)), ""])
 
 
 def write_tables(
@@ -222,12 +241,14 @@ def write_tables(
     *,
     csv_path: str | PathLike[str] | None = None,
     markdown_path: str | PathLike[str] | None = None,
+    notes: Sequence[str] = (),
     overwrite: bool = False,
 ) -> None:
     """Write `csv_table` and `markdown_table`, each whole or not at all; errors as those of `images.write`."""
-    for path, table in ((csv_path, csv_table), (markdown_path, markdown_table)):
-        if path is not None:
-            images.write(path, table(scores).encode(), overwrite=overwrite)
+    if csv_path is not None:
+        images.write(csv_path, csv_table(scores).encode(), overwrite=overwrite)
+    if markdown_path is not None:
+        images.write(markdown_path, markdown_table(scores, notes).encode(), overwrite=overwrite)
 
 
 def figure_sheet(scores: Sequence[Score], method: Method, *, name: str, set: str) -> Image.Image:
