@@ -26,6 +26,8 @@ from nedr import images, metrics
 from nedr.dehazer import Dehazer
 from nedr.errors import ImageError, NedrError, UsageError
 from nedr.field import HazeField
+from nedr.network import Network
+from nedr.weights import resolve
 
 Picture8 = NDArray[np.uint8]
 
@@ -115,6 +117,8 @@ def load_methods(
 ) -> dict[str, Method]:
     """The methods of these names, in their order, for `evaluate`; the options are those of `Dehazer`, for the network.
 
+    The network itself runs on one thread, so that its sums, and the scores, are the same with any number of `threads`.
+
     Raises UsageError for a name that is not in `METHODS`, or when there is none, and what `Dehazer` does.
     """
     names = list(dict.fromkeys(names))
@@ -123,7 +127,7 @@ def load_methods(
         found = f"not {', '.join(unknown)}" if unknown else "but none was named"
         raise UsageError(f"a method is one of {', '.join(METHODS)}, {found}")
     builders: dict[str, Callable[[], Method]] = {
-        "nedr": lambda: Dehazer(weights, view=view, threads=threads, device=device),
+        "nedr": lambda: Dehazer(Network(resolve(weights), 1, device), view=view, threads=threads),
         "dcp": lambda: Dehazer(method="dcp", threads=threads),
         "cap": lambda: Dehazer(method="cap", threads=threads),
         "input": Untouched,

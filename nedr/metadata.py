@@ -76,7 +76,9 @@ def collect(image: ImageFile.ImageFile, data: bytes, orientation: int) -> tuple[
     icc = image.info.get("icc_profile") or None
     if icc and image.mode != "CMYK" and not is_usable(icc):
         notes.append("unreadable colour profile: colours taken as sRGB, profile kept")
-    exif = exif and upright_exif(exif, turned=orientation > 4)
+    # HEIF's reader turns the pixels itself, and then says that EXIF is upright, though not in which direction it was.
+    turned = max(orientation, image.info.get("original_orientation") or 1) > 4
+    exif = exif and upright_exif(exif, turned=turned)
     return Metadata(exif, icc, xmp, _dpi(image), _saving(image, data)), tuple(notes)
 
 

@@ -92,6 +92,20 @@ def test_two_runs_write_the_same_bytes(pairs, tmp_path):
     assert (tmp_path / "a.md").read_bytes() == (tmp_path / "b.md").read_bytes()
 
 
+def test_the_shipped_weights_score_the_very_same_again_and_with_any_number_of_threads(tmp_path):
+    example = Path(__file__).parents[1] / "examples/temple.jpg"
+    with Image.open(example) as picture:
+        small = picture.convert("RGB").resize((320, 240))
+    small.save(tmp_path / "clear.png")
+    Image.blend(small, Image.new("RGB", small.size, (200, 200, 205)), 0.4).save(tmp_path / "hazy.png")
+    (tmp_path / "pairs.csv").write_text("set,hazy,clear\ns,hazy.png,clear.png\n")
+    tables = {
+        ev.csv_table(evaluate(tmp_path / "pairs.csv", methods=load_methods(["nedr"], threads=threads)))
+        for threads in (1, 1, 2, 3)
+    }
+    assert len(tables) == 1
+
+
 def test_csv_holds_every_score(pairs):
     scores = evaluate(pairs, methods={"input": Untouched(), "darker": Darker(5)})
     rows = list(csv.DictReader(io.StringIO(ev.csv_table(scores))))
@@ -209,9 +223,11 @@ def test_methods_keep_their_order_and_come_once():
 
 def test_every_method_is_built_with_the_options_that_are_its_own(monkeypatch):
     monkeypatch.setattr(ev, "Dehazer", lambda *weights, **options: (*weights, options))
+    monkeypatch.setattr(ev, "Network", lambda *options: options)
+    monkeypatch.setattr(ev, "resolve", lambda weights: weights)
     methods = load_methods(ev.METHODS, weights="mine.onnx", view=320, threads=2, device="cuda")
     assert list(methods) == list(ev.METHODS)
-    assert methods["nedr"] == ("mine.onnx", {"view": 320, "threads": 2, "device": "cuda"})
+    assert methods["nedr"] == (("mine.onnx", 1, "cuda"), {"view": 320, "threads": 2})
     for name in ("dcp", "cap"):
         assert methods[name] == ({"method": name, "threads": 2},)
     assert isinstance(methods["input"], Untouched)

@@ -76,6 +76,17 @@ def test_exif_position_and_maker_note_travel_between_formats(source, target, ori
     assert (tags[0xA002], tags[0xA003]) == ((26, 34) if orientation == 6 else (34, 26))
 
 
+@pytest.mark.parametrize("orientation", [1, 3, 6, 8])
+def test_the_dimensions_in_a_heif_are_those_of_the_picture_as_it_is_turned(orientation):
+    pillow_heif = pytest.importorskip("pillow_heif")
+    file = BytesIO()
+    heif = pillow_heif.from_pillow(Image.fromarray(pictures.smooth(26, 34)))
+    heif.save(file, quality=95, exif=b"Exif\0\0" + pictures.exif(orientation, size=(34, 26)))
+    found = read(file.getvalue())
+    tags = pictures.parsed_exif(found.info.exif)
+    assert (tags[0xA002], tags[0xA003]) == found.pixels.shape[1::-1]
+
+
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
 def test_exif_is_kept_byte_for_byte_but_for_what_turning_changes(kind):
     before = pictures.exif(1)
