@@ -69,7 +69,7 @@ def plan(photos: Sequence[str], output: str | None = None, *, map: bool = False,
         folder = None if output is None else Path(output)
         jobs = [_named(Path(photo), folder, map=map, compare=compare) for photo in photos]
     elif len(photos) == 1:
-        jobs = [_job(Path(photos[0]), Path(output), _format(output), Path(output).stem, map=map, compare=compare)]
+        jobs = [_job(Path(photos[0]), Path(output), format_of(output), Path(output).stem, map=map, compare=compare)]
     else:
         raise UsageError(
             f"{output} is one file for {len(photos)} photographs; end it with {os.sep} to make it a folder"
@@ -90,19 +90,39 @@ def clear(
     Raises ImageError for a picture that cannot be read or written, UsageError for one that is not there and for targets
     that may not be written, NedrError when writing fails. Everything is made before the first file is written.
     """
-    picture = images.read(job.photo)
+    files, haze = render(job, images.contents(job.photo), dehazer, strength=strength, quality=quality)
+    for path, data in files.items():
+        write(path, data, overwrite=overwrite)
+    return haze
+
+
+def render(
+    job: Job, data: bytes, dehazer: Dehazer, *, strength: float = 1.0, quality: int | None = None
+) -> tuple[dict[Path, bytes], Haze]:
+    """Every file of a job and the haze that was found, of a photograph whose bytes are `data`; nothing is written.
+
+    The options and errors are those of `clear`.
+    """
+    picture = images.read(data, name=str(job.photo))
     field = dehazer.field(picture)
     result = replace(picture, pixels=field.apply(picture.pixels, strength=strength, threads=dehazer.threads))
     untouched = quality is None and _is_same(result, picture, job.format)
-    files = {job.result: job.photo.read_bytes() if untouched else images.encode(result, job.format, quality=quality)}
+    files = {job.result: data if untouched else images.encode(result, job.format, quality=quality)}
     if job.map:
         coloured = field.preview(*picture.pixels.shape[:2])
         files[job.map] = images.encode(Picture(coloured, None, "PNG", Metadata()))
     if job.compare:
         files[job.compare] = images.encode(side_by_side(picture, result), job.format, quality=quality)
-    for path, data in files.items():
-        _write(path, data, overwrite)
-    return describe(picture, field)
+    return files, describe(picture, field)
+
+
+def write(path: Path, data: bytes, *, overwrite: bool = False) -> None:
+    """Write one whole file, and make its folder. Raises what `nedr.images.write` does."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"the folder {path.parent} cannot be made ({error.strerror}); choose another") from error
+    images.write(path, data, overwrite=overwrite)
 
 
 def describe(picture: Picture, field: HazeField) -> Haze:
@@ -130,7 +150,8 @@ def _is_folder(output: str) -> bool:
     return path.is_dir() or output.endswith(("/", os.sep)) or not path.suffix
 
 
-def _format(output: str) -> str:
+def format_of(output: str) -> str:
+    """The format that the name of an output asks for. Raises UsageError for one that cannot be written."""
     kind = images.SUFFIXES.get(Path(output).suffix.lower())
     if kind is None or kind in images.READ_ONLY:
         known = " ".join(suffix for suffix, name in images.SUFFIXES.items() if name not in images.READ_ONLY)
@@ -180,11 +201,3 @@ def _is_same(result: Picture, picture: Picture, kind: str | None) -> bool:
     """Whether the photograph's own file is what encoding `result` would be for."""
     own = kind in (None, picture.format) and picture.format not in images.READ_ONLY
     return own and np.array_equal(result.pixels, picture.pixels)
-
-
-def _write(path: Path, data: bytes, overwrite: bool) -> None:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UsageError(f"the folder {path.parent} cannot be made ({error.strerror}); choose another") from error
-    images.write(path, data, overwrite=overwrite)

@@ -16,7 +16,10 @@ from nedr import __version__
 from nedr.errors import MissingExtraError, NedrError, UsageError, missing_extra
 
 if TYPE_CHECKING:
+    from nedr.album import Outcome
     from nedr.evaluate import Pair
+    from nedr.report import Progress
+    from nedr.session import Session
 
 EPILOG = """\
 `nedr PHOTO...` is `nedr dehaze PHOTO...`; a photograph that is called like a command goes as ./info.
@@ -99,9 +102,14 @@ def _with_verb(words: list[str]) -> list[str]:
 
 
 def _dehaze_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("photos", nargs="+", metavar="PHOTO", help="JPEG, PNG, TIFF, WebP, AVIF, HEIF, BMP or PPM")
     parser.add_argument(
-        "-o", "--output", metavar="FILE|FOLDER", help="where to write; a FILE's suffix names its format (beside PHOTO)"
+        "photos", nargs="+", metavar="PHOTO", help="JPEG, PNG, TIFF, WebP, AVIF, HEIF, BMP, PPM; a folder; - for a pipe"
+    )
+    parser.add_argument(
+        "-o",
+        "--output",
+        metavar="FILE|FOLDER",
+        help="where to write; a FILE's suffix names its format (beside PHOTO; a folder into FOLDER.dehazed)",
     )
     parser.add_argument(
         "--strength", type=float, default=1.0, help="0 leaves every pixel, 1 removes the haze found, up to 1.5 (1)"
@@ -113,30 +121,101 @@ def _dehaze_arguments(parser: argparse.ArgumentParser) -> None:
     )
     _overwrite_argument(parser)
     _seeing_arguments(parser)
+    _folder_arguments(parser.add_argument_group("many photographs, also in folders"))
+    pipe = parser.add_argument_group("pipes: nedr - < IN > OUT")
+    pipe.add_argument("--format", help="jpeg, png, tiff, webp, avif, bmp or ppm (what comes in)")
+    pipe.add_argument("--raw", metavar="WIDTHxHEIGHT", help="frames of 8 bit RGB in and out, as rgb24 of ffmpeg")
+
+
+def _folder_arguments(parser: "argparse._ArgumentGroup") -> None:
+    parser.add_argument("--include", action="append", default=[], metavar="GLOB", help="only such names or paths")
+    parser.add_argument("--exclude", action="append", default=[], metavar="GLOB", help="no such names, paths, folders")
+    parser.add_argument("--limit", type=_count, help="do at most so many this time")
+    parser.add_argument("--workers", type=_count, help="how many at once (one per thread, at most 8)")
+    parser.add_argument("--dry-run", action="store_true", help="only say what would be done")
+    parser.add_argument("--report", type=Path, metavar="FILE", help=".json or .csv: what became of each photograph")
+    parser.add_argument("--watch", action="store_true", help="afterwards wait for more to arrive, until Ctrl-C")
 
 
 def _dehaze(arguments: argparse.Namespace) -> int:
-    from nedr import batch
-    from nedr.dehazer import Dehazer
+    from nedr import report
     from nedr.field import check_strength
 
     check_strength(arguments.strength)
-    jobs = batch.plan(arguments.photos, arguments.output, map=arguments.map, compare=arguments.compare)
-    how = {name: getattr(arguments, name) for name in ("strength", "quality", "overwrite")}
-    dehazer = Dehazer(arguments.weights, method=arguments.method, threads=arguments.threads, device=arguments.device)
-    planned = {str(job.photo): job for job in jobs}
+    if "-" in arguments.photos or arguments.raw or arguments.format:
+        return _pipe(arguments)
+    if arguments.report:
+        report.check(arguments.report)
+    session = _session(arguments)
+    if arguments.dry_run:
+        for task in session.dry():
+            print(f"{task.job.photo} -> {task.error or ', '.join(map(str, task.job.targets))}")
+        return 0
+    if arguments.watch:
+        with _needs("--watch", "watch"):
+            session.watch()
+    outcomes = session.once()
+    failures = [outcome.error for outcome in outcomes if outcome.error]
+    return 1 if failures and len(failures) < len(outcomes) else _status(failures)
 
-    def work(photo: str) -> dict[str, Any]:
-        job = planned[photo]
-        _refuse_existing(job.targets, arguments.overwrite)
-        haze = batch.clear(job, dehazer, **how)
+
+def _session(arguments: argparse.Namespace) -> "Session":
+    from nedr import album, folders
+    from nedr.session import Session
+
+    same = ("output", "map", "compare", "weights", "method", "device", "threads", "workers", "limit", "report")
+    return Session(
+        arguments.photos,
+        tell=lambda outcome, progress: _tell(outcome, progress, arguments.json),
+        say=_complain,
+        selection=folders.Selection(tuple(arguments.include), tuple(arguments.exclude)),
+        options=album.Options(arguments.strength, arguments.quality, arguments.overwrite),
+        **{name: getattr(arguments, name) for name in same},
+    )
+
+
+def _tell(outcome: "Outcome", progress: "Progress", as_json: bool) -> None:
+    """What became of one photograph, on stdout and stderr, above the bar."""
+    job = outcome.task.job
+    found: dict[str, Any] = {"photo": str(job.photo), "outcome": outcome.state}
+    progress.clear()
+    if outcome.error:
+        found["error"] = _failure(str(job.photo), outcome.error)
+        _complain(found["error"])
+    else:
         written = {"dehazed": job.result, "map": job.map, "compare": job.compare}
-        return {name: path and str(path) for name, path in written.items()} | dataclasses.asdict(haze)
+        found |= {name: path and str(path) for name, path in written.items()} | outcome.haze
+    for note in outcome.haze.get("notes", ()) if outcome.state == "done" else ():
+        _complain(f"{job.photo}: {note}")
+    if as_json:
+        print(json.dumps(found), flush=True)
+    elif outcome.state == "done" and not (progress.is_drawn and sys.stdout.isatty()):
+        print(f"{job.photo} -> {', '.join(map(str, job.targets))}", flush=True)
+    if outcome.state != "skipped":
+        progress.count(outcome)
 
-    def line(photo: str, found: dict[str, Any]) -> str:
-        return f"{photo} -> {', '.join(map(str, planned[photo].targets))}"
 
-    return _each(planned, work, line, arguments.json)
+def _pipe(arguments: argparse.Namespace) -> int:
+    """One picture, or raw frames, from standard input to standard output; nothing else is written there."""
+    from nedr import batch, pipes
+    from nedr.dehazer import Dehazer
+
+    unfit = ("map", "compare", "json", "watch", "report", "dry_run")
+    if arguments.photos != ["-"] or any(getattr(arguments, name) for name in unfit):
+        raise UsageError("a pipe takes one picture or --raw frames and gives just that: nedr - < IN > OUT")
+    size = pipes.frame_size(arguments.raw) if arguments.raw else None
+    kind = batch.format_of(f"standard output.{arguments.format}") if arguments.format else None
+    if arguments.output not in (None, "-") or sys.stdout.isatty():
+        raise UsageError("a pipe writes to standard output: nedr - < IN > OUT")
+    how = {"method": arguments.method, "threads": arguments.threads, "device": arguments.device}
+    dehazer, streams = Dehazer(arguments.weights, **how), (sys.stdin.buffer, sys.stdout.buffer)
+    if size:
+        pipes.frames(*streams, dehazer, size, strength=arguments.strength)
+        return 0
+    notes = pipes.picture(*streams, dehazer, strength=arguments.strength, format=kind, quality=arguments.quality)
+    for note in notes:
+        _complain(note)
+    return 0
 
 
 def _info_arguments(parser: argparse.ArgumentParser) -> None:
@@ -186,8 +265,7 @@ def _each(
             found = work(photo)
         except (NedrError, MemoryError) as error:
             failures.append(error)
-            text = str(error) if isinstance(error, NedrError) else "needs more memory than there is"
-            text = text if photo in text else f"{photo}: {text}"
+            text = _failure(photo, error)
             _complain(text)
             found = {"error": text}
         else:
@@ -197,6 +275,12 @@ def _each(
         if as_json or "error" not in found:
             print(json.dumps({"photo": photo} | found) if as_json else told(photo, found), flush=True)
     return 1 if failures and done else _status(failures)
+
+
+def _failure(photo: str, error: NedrError | MemoryError) -> str:
+    """What went wrong with a photograph, by name."""
+    text = str(error) if isinstance(error, NedrError) else "needs more memory than there is"
+    return text if photo in text else f"{photo}: {text}"
 
 
 # Training, export, evaluation

@@ -26,7 +26,18 @@ from nedr.encoders import WRITERS
 from nedr.errors import ImageError, NedrError, UsageError, missing_extra
 from nedr.metadata import Metadata, collect, stated_orientation
 
-__all__ = ["MAX_PIXELS", "READ_ONLY", "SUFFIXES", "Metadata", "Picture", "encode", "format_for", "read", "write"]
+__all__ = [
+    "MAX_PIXELS",
+    "READ_ONLY",
+    "SUFFIXES",
+    "Metadata",
+    "Picture",
+    "contents",
+    "encode",
+    "format_for",
+    "read",
+    "write",
+]
 
 MAX_PIXELS = 300_000_000
 """The largest picture that `read` decodes unless told otherwise."""
@@ -121,19 +132,22 @@ def format_for(path: str | os.PathLike[str]) -> str:
     return SUFFIXES[suffix]
 
 
-def read(source: str | os.PathLike[str] | bytes | BinaryIO, *, max_pixels: int = MAX_PIXELS) -> Picture:
+def read(
+    source: str | os.PathLike[str] | bytes | BinaryIO, *, max_pixels: int = MAX_PIXELS, name: str | None = None
+) -> Picture:
     """Read a picture from a path, from a file's bytes, or from an open binary file.
 
     Args:
         source: what to read. The format is told by the contents, never by the name.
         max_pixels: the largest width times height accepted, checked before anything is decoded.
+        name: what to call the picture in messages; None for the path.
 
     Raises:
         UsageError: the path does not exist or is a folder or a device.
         ImageError: empty, truncated, damaged, too large, animated, of several pages, or of an unsupported kind.
         MissingExtraError: HEIF without its optional reader.
     """
-    name, data = _contents(source)
+    name, data = _contents(source, name)
     kind = _recognised(name, data)
     with _explained(name, f"damaged or truncated {kind}, expected a whole file"), _pillow_unlimited():
         image = _opened(data, kind)
@@ -153,24 +167,9 @@ def read(source: str | os.PathLike[str] | bytes | BinaryIO, *, max_pixels: int =
     return Picture(np.ascontiguousarray(pixels), alpha, kind, info, notes)
 
 
-def _contents(source: str | os.PathLike[str] | bytes | BinaryIO) -> tuple[str, bytes]:
-    """A name for messages, and the whole file."""
-    if isinstance(source, (bytes, bytearray, memoryview)):
-        name, data = "the input", bytes(source)
-    elif isinstance(source, (str, os.PathLike)):
-        name, data = str(source), _file_contents(Path(source))
-    else:
-        name, data = str(getattr(source, "name", "the input")), source.read()
-        if not isinstance(data, bytes):
-            raise ImageError(
-                f"{name}: expected a file opened for bytes, found {type(data).__name__}; open it with 'rb'"
-            )
-    if not data:
-        raise ImageError(f"{name} is empty (0 bytes); expected a picture")
-    return name, data
-
-
-def _file_contents(path: Path) -> bytes:
+def contents(path: str | os.PathLike[str]) -> bytes:
+    """A picture file's bytes. Raises UsageError where there is no file, ImageError for one that cannot be read."""
+    path = Path(path)
     try:
         if path.is_dir():
             raise UsageError(f"{path} is a folder; expected a picture file")
@@ -181,6 +180,23 @@ def _file_contents(path: Path) -> bytes:
         raise UsageError(f"{path} does not exist; expected a picture file") from None
     except (OSError, ValueError) as error:
         raise ImageError(f"{path} cannot be read: {_reason(error)}") from error
+
+
+def _contents(source: str | os.PathLike[str] | bytes | BinaryIO, name: str | None) -> tuple[str, bytes]:
+    """A name for messages, and the whole file."""
+    if isinstance(source, (bytes, bytearray, memoryview)):
+        name, data = name or "the input", bytes(source)
+    elif isinstance(source, (str, os.PathLike)):
+        name, data = name or str(source), contents(source)
+    else:
+        name, data = name or str(getattr(source, "name", "the input")), source.read()
+        if not isinstance(data, bytes):
+            raise ImageError(
+                f"{name}: expected a file opened for bytes, found {type(data).__name__}; open it with 'rb'"
+            )
+    if not data:
+        raise ImageError(f"{name} is empty (0 bytes); expected a picture")
+    return name, data
 
 
 def _recognised(name: str, data: bytes) -> str:

@@ -1,0 +1,111 @@
+"""Telling how far a run on many photographs is, and afterwards what became of each."""
+
+import csv
+import io
+import json
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TextIO
+
+from nedr import images
+from nedr.album import Outcome
+from nedr.errors import UsageError
+
+COLUMNS = ("photo", "outcome", "result", "density", "transmission", "seconds", "error")
+SUFFIXES = (".json", ".csv")
+
+
+@dataclass
+class Progress:
+    """A bar on a terminal: done of total, photographs per second, time left. Elsewhere nothing is drawn."""
+
+    total: int
+    stream: TextIO = field(default_factory=lambda: sys.stderr)
+    started: float = field(default_factory=time.monotonic)
+    failed: int = 0
+    done: int = 0
+
+    @property
+    def is_drawn(self) -> bool:
+        """Whether somebody watches."""
+        return self.stream.isatty() and self.total > 1
+
+    def count(self, outcome: Outcome) -> None:
+        """One more is through."""
+        self.done += 1
+        self.failed += outcome.state == "failed"
+        self.draw()
+
+    def draw(self) -> None:
+        """Draw the bar where the cursor's line begins."""
+        if self.is_drawn:
+            print(f"\r{self.line(time.monotonic() - self.started)}\x1b[K", end="", file=self.stream, flush=True)
+
+    def clear(self) -> None:
+        """Remove the bar, so that a line can be printed."""
+        if self.is_drawn:
+            print("\r\x1b[K", end="", file=self.stream, flush=True)
+
+    def line(self, seconds: float) -> str:
+        """The bar as text, `seconds` after the start."""
+        full = round(20 * self.done / self.total)
+        parts = [f"[{'#' * full}{'.' * (20 - full)}] {self.done} of {self.total}"]
+        if self.done:
+            left = seconds / self.done * (self.total - self.done)
+            parts += [f"{self.done / max(seconds, 1e-6):.1f}/s", f"{_clock(left)} left"]
+        if self.failed:
+            parts.append(f"{self.failed} failed")
+        return "  ".join(parts)
+
+
+def summary(outcomes: Iterable[Outcome], seconds: float, left: int = 0) -> str:
+    """One line that counts what became of all photographs; left: those that were not come to."""
+    counts = Counter(outcome.state for outcome in outcomes)
+    parts = [f"{counts['done']} cleared", f"{counts['skipped']} done before", f"{counts['failed']} failed"]
+    if left:
+        parts.append(f"{left} left")
+    return f"{', '.join(parts)} in {_clock(seconds)}"
+
+
+def check(path: Path) -> None:
+    """Raises UsageError unless a report can be called so."""
+    if path.suffix.lower() not in SUFFIXES:
+        raise UsageError(f"{path}: expected a report called .json or .csv")
+
+
+def write(path: Path, outcomes: Iterable[Outcome]) -> None:
+    """One row for each photograph, with the columns COLUMNS, as JSON or CSV; an old report is replaced."""
+    rows = [row(outcome) for outcome in outcomes]
+    if path.suffix.lower() == ".json":
+        text = json.dumps(rows, ensure_ascii=False, indent=1) + "\n"
+    else:
+        table = io.StringIO()
+        writer = csv.DictWriter(table, COLUMNS, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+        text = table.getvalue()
+    images.write(path, text.encode("utf-8", "backslashreplace"), overwrite=True)
+
+
+def row(outcome: Outcome) -> dict[str, Any]:
+    """The columns of one photograph; what does not apply is None."""
+    job = outcome.task.job
+    return {
+        "photo": str(job.photo),
+        "outcome": outcome.state,
+        "result": None if outcome.error else str(job.result),
+        "density": outcome.haze.get("density"),
+        "transmission": outcome.haze.get("transmission"),
+        "seconds": round(outcome.seconds, 3),
+        "error": str(outcome.error) if outcome.error else None,
+    }
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
