@@ -10,7 +10,7 @@ import json
 import os
 import sys
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -77,6 +77,11 @@ def lines(text: str) -> Iterator[dict[str, Any]]:
 def line(record: Record) -> str:
     """A record as a line of a journal."""
     return json.dumps(asdict(record)) + "\n"
+
+
+def written_line(record: Record, files: Mapping[str, Sequence[Any]]) -> str:
+    """The line that says that the files of a record were written: size and stamp of each by its name."""
+    return json.dumps({"result": record.result, "identity": record.identity, "written": files}) + "\n"
 
 
 class Manifest:
@@ -157,10 +162,9 @@ class Manifest:
             written = {name: [*stamp(self.folder / name)] for name in record.files}
         except OSError as error:
             raise NedrError(f"{error.filename} is gone again: {error.strerror}") from error
-        entry = {"result": record.result, "identity": record.identity, "written": written}
         with self._lock:
-            self._learn(entry)
-            self._append(json.dumps(entry) + "\n")
+            self._written[record.result] = (record.identity, written)
+            self._append(written_line(record, written))
 
     def _learn(self, entry: dict[str, Any]) -> None:
         with suppress(KeyError, TypeError):  # a line of another version
