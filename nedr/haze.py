@@ -15,6 +15,9 @@ from PIL import Image
 Array = NDArray[np.float32]
 Range = tuple[float, float]
 
+GAMMA = np.float32(2.2)
+RIDGE = 0.02  # squared colour difference of J and A below which pixels hardly say what t is
+
 
 @dataclass(frozen=True)
 class HazeConfig:
@@ -29,6 +32,8 @@ class HazeConfig:
     tint_slight: float = 0.3  # probability of A off grey by a few hundredths
     tint_strong: float = 0.15  # probability of dusk blue or dust orange
     patchy: float = 0.25  # probability that the haze itself is uneven
+    lit: float = 0.25  # probability that A varies over the picture by up to a fifth, as light indoors and at dusk does
+    linear: float = 0.3  # probability that scene and airlight mix as light does, before the camera's gamma
     aerial: float = 0.5  # probability that an unmeasured clear picture keeps some natural veil, as most outdoor ones do
     clear: float = 0.08  # probability of no haze at all, t = 1
     noise: float = 0.3  # probability of sensor noise, sigma up to 0.02
@@ -52,9 +57,22 @@ def transmission(depth: Array, density: float) -> Array:
 
 
 def add_haze(clear: Array, transmission: Array, airlight: Array) -> Array:
-    """I = J t + A (1 - t): (H, W, 3), (H, W), (3,) -> (H, W, 3)."""
+    """I = J t + A (1 - t): (H, W, 3), (H, W), (3,) or (H, W, 3) -> (H, W, 3)."""
     t = transmission[..., None]
     return np.asarray(clear * t + airlight * (1.0 - t), np.float32)
+
+
+def add_linear_haze(clear: Array, transmission: Array, airlight: Array) -> Array:
+    """`add_haze` on linear light: pixel values are decoded by a gamma of 2.2, mixed, and encoded again."""
+    mixed = add_haze(clear**GAMMA, transmission, airlight**GAMMA)
+    return np.asarray(mixed ** (1.0 / GAMMA), np.float32)
+
+
+def apparent_transmission(hazy: Array, clear: Array, airlight: Array, transmission: Array) -> Array:
+    """The t (H, W) in (0, 1] with which J t + A (1 - t) explains pixel values best, the given t where J is near A."""
+    off, seen = clear - airlight, hazy - airlight
+    fitted = ((off * seen).sum(-1) + RIDGE * transmission) / (np.square(off).sum(-1) + RIDGE)
+    return np.asarray(fitted.clip(0.01, 1.0), np.float32)
 
 
 def smooth_noise(height: int, width: int, rng: np.random.Generator, *, cells: int) -> Array:
@@ -185,4 +203,13 @@ def synthesise(clear: Array, depth: Array, config: HazeConfig, rng: np.random.Ge
     airlight = draw_airlight(config, rng)
     if rng.random() < config.clear:
         t, density = np.ones_like(t), 0.0
-    return HazySample(degrade(add_haze(clear, t, airlight), config, rng), clear, t, airlight, density)
+    light = airlight
+    if rng.random() < config.lit:
+        unevenness = smooth_noise(height, width, rng, cells=int(rng.integers(2, 5)))
+        light = np.clip(airlight * (0.8 + 0.4 * unevenness[..., None]), 0.0, 1.0)
+    if rng.random() < config.linear:
+        hazy = add_linear_haze(clear, t, light)
+        t = apparent_transmission(hazy, clear, airlight, t)
+    else:
+        hazy = add_haze(clear, t, light)
+    return HazySample(degrade(hazy, config, rng), clear, t, airlight, density)

@@ -5,9 +5,19 @@ import dataclasses
 import numpy as np
 import pytest
 
-from nedr.haze import HazeConfig, add_haze, draw_airlight, procedural_depth, sky, synthesise, transmission
+from nedr.haze import (
+    HazeConfig,
+    add_haze,
+    add_linear_haze,
+    apparent_transmission,
+    draw_airlight,
+    procedural_depth,
+    sky,
+    synthesise,
+    transmission,
+)
 
-PLAIN = HazeConfig(patchy=0.0, clear=0.0, noise=0.0, jpeg=0.0, exposure=0.0, light=0.0)
+PLAIN = HazeConfig(patchy=0.0, clear=0.0, noise=0.0, jpeg=0.0, exposure=0.0, light=0.0, lit=0.0, linear=0.0)
 
 
 @pytest.fixture
@@ -33,6 +43,35 @@ def test_a_sample_obeys_the_model_it_states(scene):
     np.testing.assert_allclose(sample.hazy, add_haze(sample.clear, sample.transmission, sample.airlight), atol=1e-6)
     np.testing.assert_allclose(sample.transmission, np.exp(-sample.density * depth), rtol=1e-5)
     np.testing.assert_array_equal(sample.clear, scene)
+
+
+def test_haze_in_linear_light_by_hand():
+    clear, t = np.full((1, 1, 3), 0.2, np.float32), np.full((1, 1), 0.25, np.float32)
+    hazy = add_linear_haze(clear, t, np.array([1.0, 0.5, 0.2], np.float32))
+    expected = (0.2**2.2 * 0.25 + np.array([1.0, 0.5, 0.2]) ** 2.2 * 0.75) ** (1 / 2.2)
+    np.testing.assert_allclose(hazy[0, 0], expected, rtol=1e-5)
+
+
+def test_apparent_transmission_is_the_true_one_where_pixel_values_mix(scene):
+    rng = np.random.default_rng(3)
+    t, airlight = rng.uniform(0.1, 1.0, (48, 64)).astype(np.float32), np.array([0.9, 0.85, 0.8], np.float32)
+    np.testing.assert_allclose(apparent_transmission(add_haze(scene, t, airlight), scene, airlight, t), t, atol=1e-4)
+
+
+def test_apparent_transmission_explains_linear_haze_best(scene):
+    t, airlight = np.full((48, 64), 0.6, np.float32), np.array([0.9, 0.85, 0.8], np.float32)
+    hazy = add_linear_haze(scene, t, airlight)
+    found = apparent_transmission(hazy, scene, airlight, t)
+    assert found.mean() < 0.55  # light that mixes before the gamma looks like more haze
+    errors = [np.square(add_haze(scene, np.clip(found + d, 0, 1), airlight) - hazy).mean() for d in (-0.05, 0.0, 0.05)]
+    assert errors[1] == min(errors)
+
+
+def test_uneven_light_varies_the_airlight_over_the_picture(scene):
+    depth = np.ones((48, 64), np.float32)
+    dense = dataclasses.replace(PLAIN, lit=1.0, beta=(6.0, 6.0), tint_slight=0.0, tint_strong=0.0)
+    hazy = synthesise(scene, depth, dense, np.random.default_rng(2)).hazy
+    assert np.ptp(hazy.mean(axis=-1)) > 0.05
 
 
 def test_same_seed_same_sample_other_seed_another(scene):
