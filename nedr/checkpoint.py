@@ -11,8 +11,9 @@ from safetensors.torch import save_file
 from nedr import config as configuration
 from nedr.errors import NedrError
 from nedr.model.nedr import NeDR, NeDRConfig
+from nedr.model.rehaze import Rehazing, RehazingConfig
 
-FORMAT = "nedr-1"
+FORMAT, REHAZING_FORMAT = "nedr-1", "nedr-rehazing-1"
 
 
 def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
@@ -32,26 +33,41 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     return state
 
 
-def save_weights(model: NeDR, path: str | Path) -> None:
+def save_weights(model: NeDR | Rehazing, path: str | Path) -> None:
     """Publish a network: its tensors as safetensors, its configuration in the header."""
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = target.with_suffix(".tmp")
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
-    save_file(tensors, temporary, metadata={"format": FORMAT, "config": configuration.to_json(model.config)})
+    format = FORMAT if isinstance(model, NeDR) else REHAZING_FORMAT
+    save_file(tensors, temporary, metadata={"format": format, "config": configuration.to_json(model.config)})
     temporary.replace(target)
 
 
 def load_weights(path: str | Path) -> NeDR:
     """Rebuild a published network from its file alone, in evaluation mode. Raises NedrError for any other file."""
+    config, tensors = _read(path, FORMAT)
+    model = NeDR(configuration.from_dict(NeDRConfig, config, where=str(path)))
+    model.load_state_dict(tensors)
+    return model.eval()
+
+
+def load_rehazing(path: str | Path) -> Rehazing:
+    """Rebuild the networks that make haze, in evaluation mode. Raises NedrError for any other file."""
+    config, tensors = _read(path, REHAZING_FORMAT)
+    model = Rehazing(configuration.from_dict(RehazingConfig, config, where=str(path)))
+    model.load_state_dict(tensors)
+    return model.eval()
+
+
+def _read(path: str | Path, format: str) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
+    """Configuration and tensors of a published file of this format."""
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except Exception as error:
         raise NedrError(f"cannot read weights {path}: {error}") from error
-    if metadata.get("format") != FORMAT:
-        raise NedrError(f"{path}: expected nedr weights ({FORMAT}), found {metadata.get('format', 'another file')!r}")
-    model = NeDR(configuration.from_dict(NeDRConfig, json.loads(metadata["config"]), where=str(path)))
-    model.load_state_dict(tensors)
-    return model.eval()
+    if metadata.get("format") != format:
+        raise NedrError(f"{path}: expected nedr weights ({format}), found {metadata.get('format', 'another file')!r}")
+    return json.loads(metadata["config"]), tensors

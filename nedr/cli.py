@@ -292,6 +292,7 @@ def _train_arguments(parser: argparse.ArgumentParser) -> None:
         "--out", required=True, type=Path, metavar="DIR", help="checkpoint, weights, log; resumes there"
     )
     parser.add_argument("--clear", type=Path, metavar="DIR", help="clear photographs")
+    parser.add_argument("--hazy", type=Path, metavar="DIR", help="real hazy photographs, for the unpaired stage")
     parser.add_argument("--depth", type=Path, metavar="DIR", help="clear photographs with measured depth")
     parser.add_argument(
         "--val", type=Path, metavar="PAIRS.csv", help="pairs to validate on, with columns set,hazy,clear"
@@ -301,7 +302,12 @@ def _train_arguments(parser: argparse.ArgumentParser) -> None:
         "--set", action="append", default=[], metavar="KEY=VALUE", help="in place of the file's, as optim.steps=500"
     )
     parser.add_argument("--threads", type=_count, help="the most that one process computes with (one per core)")
+    parser.add_argument("--accelerator", choices=["auto", "cpu", "cuda"], default="auto", help="train on what (auto)")
     parser.add_argument("--devices", type=_count, default=1, help="how many to train on (1)")
+    parser.add_argument("--nodes", type=_count, default=1, help="how many machines take part (1)")
+    parser.add_argument(
+        "--precision", choices=["32-true", "bf16-mixed", "16-mixed"], default="32-true", help="of the network (32-true)"
+    )
 
 
 def _train(arguments: argparse.Namespace) -> int:
@@ -312,11 +318,18 @@ def _train(arguments: argparse.Namespace) -> int:
         from nedr import config, train
 
         run = config.load(train.TrainConfig, arguments.config, dict(map(config.parse_override, arguments.set)))
-        paths = train.Paths(arguments.out, arguments.clear, arguments.depth, arguments.val, arguments.init)
+        paths = train.Paths(
+            arguments.out, arguments.clear, arguments.depth, arguments.val, arguments.init, arguments.hazy
+        )
         if arguments.threads:
             torch.set_num_threads(arguments.threads)
-        fabric = Fabric(accelerator="auto", devices=arguments.devices)
-        if arguments.devices > 1:
+        fabric = Fabric(
+            accelerator=arguments.accelerator,
+            devices=arguments.devices,
+            num_nodes=arguments.nodes,
+            precision=arguments.precision,
+        )
+        if arguments.devices * arguments.nodes > 1:
             fabric.launch()
         weights = train.fit(run, paths, fabric=fabric)
     if fabric.is_global_zero:

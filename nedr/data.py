@@ -1,4 +1,4 @@
-"""Training data: clear photographs, with measured depth where there is one, and haze drawn on the fly."""
+"""Training data: clear photographs, with measured depth where there is one, haze drawn on the fly, real hazy ones."""
 
 import fnmatch
 import zlib
@@ -12,11 +12,23 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from nedr.errors import UsageError
-from nedr.haze import Array, HazeConfig, HazySample, aerial_veil, procedural_depth, synthesise
+from nedr.haze import (
+    Array,
+    HazeConfig,
+    HazySample,
+    Range,
+    add_haze,
+    aerial_veil,
+    draw_airlight,
+    procedural_depth,
+    synthesise,
+    transmission,
+)
 from nedr.view import averaged
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"}
 DEPTH_SCALE = 2  # procedural depth is drawn at 1/2 of the view's resolution
+ITS_BETA, ITS_AIRLIGHT = (0.6, 1.8), (0.7, 1.0)  # RESIDE's indoor training set (Li et al. 2019): uniform, A grey
 
 
 @dataclass(frozen=True)
@@ -81,12 +93,15 @@ def read_rgb(path: Path, box: tuple[float, float, float, float], size: tuple[int
 
 
 def read_depth(path: Path, box: tuple[float, float, float, float], size: tuple[int, int]) -> Array:
-    """A region of a depth map, resized like its picture and scaled so that its farthest point is 1."""
+    """A region of an 8-bit depth map, resized like its picture; float32 in [0, 1], 1 where the map says 255."""
     with Image.open(path) as image:
-        depth = np.asarray(
-            image.convert("L").resize(size[::-1], Image.Resampling.BILINEAR, _scaled(box, image.size)), np.float32
-        )
-    return (depth / max(float(depth.max()), 1.0)).clip(0.02, 1.0).astype(np.float32)
+        region = image.convert("L").resize(size[::-1], Image.Resampling.BILINEAR, _scaled(box, image.size))
+    return np.asarray(region, np.float32) / np.float32(255.0)
+
+
+def farthest_at_one(depth: Array) -> Array:
+    """Depth in [0, 1] scaled so that its farthest point is 1, and kept from 0."""
+    return (depth / max(float(depth.max()), 1.0 / 255.0)).clip(0.02, 1.0).astype(np.float32)
 
 
 def _scaled(box: tuple[float, float, float, float], size: tuple[int, int]) -> tuple[float, float, float, float]:
@@ -108,6 +123,12 @@ def resize_map(values: Array, size: tuple[int, int]) -> Array:
     return np.asarray(Image.fromarray(values).resize(size[::-1], Image.Resampling.BILINEAR), np.float32)
 
 
+def view_size(config: DataConfig, seed: int, index: int) -> tuple[int, int]:
+    """(height, width) of sample `index`, one for all samples of its batch."""
+    choice = np.random.default_rng([seed, 1, index // config.batch]).integers(len(config.views))
+    return config.views[int(choice)]
+
+
 class SyntheticHaze(Dataset[dict[str, Tensor]]):
     """Sample number i of an endless, seeded stream: the same on every machine, in any process, in any order.
 
@@ -126,8 +147,7 @@ class SyntheticHaze(Dataset[dict[str, Tensor]]):
 
     def __getitem__(self, index: int) -> dict[str, Tensor]:
         """Sample `index`, any integer >= 0."""
-        views = self.data.views
-        size = views[int(np.random.default_rng([self.seed, 1, index // self.data.batch]).integers(len(views)))]
+        size = view_size(self.data, self.seed, index)
         rng = np.random.default_rng([self.seed, 0, index])
         turned = rng.random() < self.data.turned
         image, depth = self._scene(size[::-1] if turned else size, rng)
@@ -142,19 +162,86 @@ class SyntheticHaze(Dataset[dict[str, Tensor]]):
         box = draw_box(self.data, rng)
         if self.measured and (not self.clear or rng.random() < self.data.measured):
             picture, distances = self.measured[int(rng.integers(len(self.measured)))]
-            return read_rgb(picture, box, size), read_depth(distances, box, size)
+            return read_rgb(picture, box, size), farthest_at_one(read_depth(distances, box, size))
         image = read_rgb(self.clear[int(rng.integers(len(self.clear)))], box, size)
         coarse = averaged(image, size[0] // DEPTH_SCALE, size[1] // DEPTH_SCALE)
         depth = resize_map(procedural_depth(coarse, rng), size)
         return (aerial_veil(image, depth, rng) if rng.random() < self.haze.aerial else image), depth
 
 
+class HazyPhotographs(Dataset[dict[str, Tensor]]):
+    """Sample number i: `real` (3, H, W), a view of a real hazy photograph, as large as `SyntheticHaze`'s sample i."""
+
+    def __init__(self, pictures: list[Path], data: DataConfig, *, seed: int) -> None:
+        self.pictures, self.data, self.seed = pictures, data, seed
+
+    def __getitem__(self, index: int) -> dict[str, Tensor]:
+        """Sample `index`, any integer >= 0."""
+        rng = np.random.default_rng([self.seed, 2, index])
+        picture = self.pictures[int(rng.integers(len(self.pictures)))]
+        view = read_rgb(picture, draw_box(self.data, rng), view_size(self.data, self.seed, index))
+        return {"real": _planes(view[:, ::-1] if rng.random() < 0.5 else view)}
+
+
+class RebuiltITS(Dataset[dict[str, Tensor]]):
+    """RESIDE's indoor training set from scenes with measured depth, unpaired: `real` and `clear` (3, H, W).
+
+    The first half of the scenes is hazy, t = exp(-beta d) with d the 8-bit map / 255, the second half clear.
+    """
+
+    def __init__(self, scenes: list[tuple[Path, Path]], data: DataConfig, *, seed: int) -> None:
+        half = len(scenes) // 2
+        self.hazy, self.clear, self.data, self.seed = scenes[:half], scenes[half:], data, seed
+        if not half:
+            raise UsageError("expected at least 2 pictures with measured depth, for a hazy and a clear half")
+
+    def __getitem__(self, index: int) -> dict[str, Tensor]:
+        """Sample `index`, any integer >= 0."""
+        rng, size = np.random.default_rng([self.seed, 2, index]), view_size(self.data, self.seed, index)
+        picture, distances = self.hazy[int(rng.integers(len(self.hazy)))]
+        box = draw_box(self.data, rng)
+        t = transmission(read_depth(distances, box, size), rng.uniform(*ITS_BETA))
+        airlight = np.full(3, rng.uniform(*ITS_AIRLIGHT), np.float32)
+        hazy = add_haze(read_rgb(picture, box, size), t, airlight)
+        clear = read_rgb(self.clear[int(rng.integers(len(self.clear)))][0], draw_box(self.data, rng), size)
+        turned = slice(None, None, -1 if rng.random() < 0.5 else 1)
+        return {"real": _planes(hazy[:, turned]), "clear": _planes(clear[:, turned])}
+
+
+class DrawnHaze(Dataset[dict[str, Tensor]]):
+    """Sample number i: what rehazing is asked for, `drawn_density` () and `drawn_airlight` (3,)."""
+
+    def __init__(self, density: Range, haze: HazeConfig, *, seed: int) -> None:
+        self.density, self.haze, self.seed = density, haze, seed
+
+    def __getitem__(self, index: int) -> dict[str, Tensor]:
+        """Sample `index`, any integer >= 0."""
+        rng = np.random.default_rng([self.seed, 3, index])
+        density = torch.tensor(rng.uniform(*self.density), dtype=torch.float32)
+        return {"drawn_density": density, "drawn_airlight": torch.from_numpy(draw_airlight(self.haze, rng))}
+
+
+class Together(Dataset[dict[str, Tensor]]):
+    """Sample number i of several datasets as one."""
+
+    def __init__(self, *parts: Dataset[dict[str, Tensor]]) -> None:
+        self.parts = parts
+
+    def __getitem__(self, index: int) -> dict[str, Tensor]:
+        """Sample `index`, any integer >= 0."""
+        return {name: value for part in self.parts for name, value in part[index].items()}
+
+
 def to_tensors(sample: HazySample) -> dict[str, Tensor]:
     """A sample's arrays as tensors in (C, H, W) order."""
     return {
-        "hazy": torch.from_numpy(np.ascontiguousarray(sample.hazy.transpose(2, 0, 1))),
-        "clear": torch.from_numpy(np.ascontiguousarray(sample.clear.transpose(2, 0, 1))),
+        "hazy": _planes(sample.hazy),
+        "clear": _planes(sample.clear),
         "transmission": torch.from_numpy(np.ascontiguousarray(sample.transmission[None])),
         "airlight": torch.from_numpy(sample.airlight),
         "density": torch.tensor(sample.density, dtype=torch.float32),
     }
+
+
+def _planes(image: Array) -> Tensor:
+    return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))

@@ -1,5 +1,7 @@
 """Training losses: one small function each, its formula in the docstring; all return a scalar tensor."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -31,3 +33,29 @@ def airlight_l1(predicted: Tensor, truth: Tensor, transmission: Tensor) -> Tenso
 def density_l1(predicted: Tensor, truth: Tensor, lowest: float) -> Tensor:
     """mean |log beta^ - log beta| over (B,), with the truth raised to the lowest density the network can say."""
     return F.l1_loss(predicted.log(), torch.clamp(truth, min=lowest).log())
+
+
+def cycle_l1(again: Tensor, picture: Tensor) -> Tensor:
+    """mean |I^ - I| (or J~ and J) over pictures (B, 3, H, W) that went there and back."""
+    return (again - picture).abs().mean()
+
+
+def lsgan(scores: Tensor, real: bool) -> Tensor:
+    """mean (C(x) - 1)^2 where x should look real, mean C(x)^2 where it should not (LSGAN, Mao et al. 2017)."""
+    return (scores - float(real)).square().mean()
+
+
+def density_square(predicted: Tensor, drawn: Tensor) -> Tensor:
+    """mean (beta(I~) - beta)^2 over (B,): the density that was drawn must be found again."""
+    return (predicted - drawn).square().mean()
+
+
+def depth_l1(predicted: Tensor, of_haze: Tensor, bounds: tuple[float, float]) -> Tensor:
+    """mean |D(J^) - d(I)| over (B, 1, h, w), with d = -ln t / beta inside what D can say."""
+    return (predicted - of_haze.clamp(*bounds)).abs().mean()
+
+
+def perceptual(features: Callable[[Tensor], list[Tensor]], predicted: Tensor, truth: Tensor) -> Tensor:
+    """mean over levels of mean |phi(J~) - phi(J)| / mean |phi(J)|, phi the frozen ImageNet encoder's maps."""
+    pairs = zip(features(predicted), features(truth), strict=True)
+    return torch.stack([(a - b).abs().mean() / (b.abs().mean() + 1e-6) for a, b in pairs]).mean()

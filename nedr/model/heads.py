@@ -8,8 +8,8 @@ HAZIEST = 0.001  # fraction of pixels the dark-channel airlight looks at (He et 
 HIDDEN = 64
 
 
-class TransmissionHead(nn.Module):
-    """conv 3x3, ReLU, conv 3x3, tanh scaled into `bounds`: one t per lattice cell."""
+class BoundedHead(nn.Module):
+    """conv 3x3, ReLU, conv 3x3, tanh scaled into `bounds`: one value per lattice cell, t or depth."""
 
     def __init__(self, channels: int, width: int, bounds: tuple[float, float]) -> None:
         super().__init__()
@@ -18,7 +18,7 @@ class TransmissionHead(nn.Module):
         self.last = nn.Conv2d(width, 1, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, channels, h, w) -> t (B, 1, h, w) inside `bounds`."""
+        """(B, channels, h, w) -> (B, 1, h, w) inside `bounds`."""
         y = torch.tanh(self.last(F.relu(self.hidden(x))))
         return self.low + (self.high - self.low) * (0.5 + 0.5 * y)
 

@@ -9,12 +9,11 @@ from torch.nn import functional as F
 
 from nedr.model.drem import DREM
 from nedr.model.encoder import Encoder
-from nedr.model.heads import AirlightHead, DensityHead, TransmissionHead, brightest, dark_channel_airlight
+from nedr.model.heads import AirlightHead, BoundedHead, DensityHead, brightest, dark_channel_airlight
 from nedr.model.idrm import IDRM
 from nedr.model.kan_cid import KANCID
-from nedr.model.refine import ChnMapper, RefineLayer
+from nedr.model.refine import ChnMapper, fuse, level_at, refine_layers
 
-STRIDES = (4, 8, 16, 32)
 VIEW_MULTIPLE = 32
 
 
@@ -69,11 +68,6 @@ PRESETS = {
 }
 
 
-def _level(stride: int) -> int:
-    """Index of the level whose width the grid of this stride has."""
-    return STRIDES.index(max(stride, STRIDES[0]))
-
-
 class HazeEstimate(NamedTuple):
     """What the network says of a view: t (B, 1, h, w) on the lattice, A (B, 3) RGB in [0, 1], beta (B,)."""
 
@@ -98,6 +92,11 @@ def scene_radiance(hazy: Tensor, transmission: Tensor, airlight: Tensor, *, floo
     return (hazy - colour) / transmission.clamp_min(floor) + colour
 
 
+def displayed(picture: Tensor) -> Tensor:
+    """A picture clipped to [0, 1] whose gradient is not: a value outside still learns the way back."""
+    return picture + (picture.clamp(0.0, 1.0) - picture).detach()
+
+
 class NeDR(nn.Module):
     """I -> t, A, beta. Tensors in, tensors out; any aspect ratio, sides multiples of 32."""
 
@@ -110,28 +109,17 @@ class NeDR(nn.Module):
         self.kan_cid = nn.ModuleList(
             KANCID(width, dropout=config.dropout) if config.kan_cid else nn.Identity() for width in widths
         )
-        self.refine = nn.ModuleList(self._refine_layers(config))
-        grid_width = widths[_level(config.grid_stride)]
+        self.refine = refine_layers(widths, config.grid_stride)
+        grid_width = widths[level_at(config.grid_stride)]
         idrm = IDRM(grid_width, config.idrm_hidden, config.idrm_outputs)
         self.idrm = idrm if config.idrm else nn.Conv2d(grid_width, config.idrm_outputs, 3, padding=1)
         channels = config.idrm_outputs + 3
         self.drem = DREM(channels, config.drem_width, config.drem_growth) if config.drem else nn.Identity()
         self.density_head = DensityHead(sum(self.encoder.channels), config.density)
-        self.transmission_head = TransmissionHead(channels, config.head_width, config.transmission)
+        self.transmission_head = BoundedHead(channels, config.head_width, config.transmission)
         if config.airlight == "predicted":
             self.airlight_head = AirlightHead(channels, sum(self.encoder.channels))
-            self.joint_head = TransmissionHead(channels + 4, config.head_width, config.transmission)
-
-    @staticmethod
-    def _refine_layers(config: NeDRConfig) -> list[RefineLayer]:
-        """From stride 4 to 32; a level finer than E' is folded into channels and takes the width of the level at E'."""
-        layers = []
-        for index, stride in enumerate(STRIDES):
-            unshuffle = max(1, config.grid_stride // stride)
-            home = max(index, _level(config.grid_stride))
-            coarser = config.widths[index + 1] if index + 1 < len(STRIDES) else 0
-            layers.append(RefineLayer(config.widths[index], coarser, config.widths[home], unshuffle=unshuffle))
-        return layers
+            self.joint_head = BoundedHead(channels + 4, config.head_width, config.transmission)
 
     def forward(self, view: Tensor, lattice: tuple[int, int] | None = None) -> HazeEstimate:
         """RGB view (B, 3, H, W) in [0, 1] -> the estimate on a lattice (h, w), by default the configured stride's."""
@@ -150,12 +138,8 @@ class NeDR(nn.Module):
 
     def _fuse(self, features: list[Tensor]) -> Tensor:
         """Four encoder maps -> the coarse grid E' (B, C, H / grid_stride, W / grid_stride)."""
-        coarser: Tensor | None = None
-        for level, block, refine in reversed(list(zip(self.mapper(features), self.kan_cid, self.refine, strict=True))):
-            coarser = refine(block(level), coarser)
-        assert coarser is not None
-        ratio = STRIDES[0] // self.config.grid_stride
-        return F.interpolate(coarser, scale_factor=ratio, mode="bilinear") if ratio > 1 else coarser
+        levels = (block(level) for block, level in zip(self.kan_cid, self.mapper(features), strict=True))
+        return fuse(levels, self.refine, self.config.grid_stride)
 
     def _decode(self, grid: Tensor, lattice: tuple[int, int] | None) -> Tensor:
         """E' -> (B, idrm_outputs, h, w): the implicit function, or plain bilinear upsampling without it."""

@@ -1,7 +1,11 @@
 """ChnMapper and the refine layers: feature fusion from stride 32 to the coarse grid E' (RefineNet, Lin et al. 2017)."""
 
+from collections.abc import Iterable
+
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+STRIDES = (4, 8, 16, 32)
 
 
 class ChnMapper(nn.Module):
@@ -51,3 +55,29 @@ class RefineLayer(nn.Module):
             fused = fused + F.interpolate(self.top(coarser), fused.shape[-2:], mode="bilinear", align_corners=False)
         refined: Tensor = self.unit(fused)
         return refined
+
+
+def level_at(stride: int) -> int:
+    """Index of the level whose width the grid of this stride has."""
+    return STRIDES.index(max(stride, STRIDES[0]))
+
+
+def refine_layers(widths: tuple[int, ...], grid_stride: int) -> nn.ModuleList:
+    """From stride 4 to 32; a level finer than E' is folded into channels and takes the width of the level at E'."""
+    layers = nn.ModuleList()
+    for index, stride in enumerate(STRIDES):
+        unshuffle = max(1, grid_stride // stride)
+        home = max(index, level_at(grid_stride))
+        coarser = widths[index + 1] if index + 1 < len(STRIDES) else 0
+        layers.append(RefineLayer(widths[index], coarser, widths[home], unshuffle=unshuffle))
+    return layers
+
+
+def fuse(levels: Iterable[Tensor], layers: nn.ModuleList, grid_stride: int) -> Tensor:
+    """Maps at strides 4, 8, 16, 32 -> the coarse grid E' (B, C, H / grid_stride, W / grid_stride), top down."""
+    coarser: Tensor | None = None
+    for level, refine in reversed(list(zip(levels, layers, strict=True))):
+        coarser = refine(level, coarser)
+    assert coarser is not None
+    ratio = STRIDES[0] // grid_stride
+    return F.interpolate(coarser, scale_factor=ratio, mode="bilinear") if ratio > 1 else coarser
