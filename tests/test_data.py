@@ -6,7 +6,17 @@ from PIL import Image
 
 torch = pytest.importorskip("torch")
 
-from nedr.data import DataConfig, SyntheticHaze, depth_pairs, held_out, list_images  # noqa: E402
+from nedr.data import (  # noqa: E402
+    DataConfig,
+    DrawnHaze,
+    HazyPhotographs,
+    RebuiltITS,
+    SyntheticHaze,
+    Together,
+    depth_pairs,
+    held_out,
+    list_images,
+)
 from nedr.errors import UsageError  # noqa: E402
 from nedr.haze import HazeConfig  # noqa: E402
 
@@ -74,3 +84,33 @@ def test_excluded_names_and_empty_folders(folders, tmp_path):
 def test_views_must_fit_the_network():
     with pytest.raises(ValueError, match="multiples of 32"):
         DataConfig(views=((100, 64),))
+
+
+def test_its_is_rebuilt_without_pairs_and_by_its_rule(tmp_path):
+    for name in ("clear", "depth"):
+        (tmp_path / name).mkdir()
+    for index in range(6):
+        Image.new("RGB", (96, 64), (40 * index, 0, 0)).save(tmp_path / f"clear/{index}.png")
+        Image.new("L", (96, 64), 255).save(tmp_path / f"depth/{index}.png")
+    data = DataConfig(views=((64, 96),), batch=2)
+    its = RebuiltITS(depth_pairs(tmp_path), data, seed=3)
+    samples = [its[index] for index in range(60)]
+    assert {round(float(s["clear"][0].mean()) * 255) for s in samples} == {120, 160, 200}
+    for sample in samples:
+        red, green, blue = (float(plane.mean()) for plane in sample["real"])
+        assert green == pytest.approx(blue)  # grey A, depth 1: green = A (1 - t), red = that + J t
+        assert 0.7 * (1 - np.exp(-0.6)) - 1e-4 < green < 1 - np.exp(-1.8)
+        assert (red - green) * 255 < 80 * np.exp(-0.6) + 1  # J of the first half only
+    assert np.ptp([float(s["real"][1].mean()) for s in samples]) > 0.3
+
+
+def test_unpaired_samples_are_numbered_and_of_one_size(folders):
+    data = DataConfig(views=((64, 96), (96, 64)), batch=4, holdout=1000)
+    hazy = HazyPhotographs(list_images(folders / "nyu/clear"), data, seed=3)
+    together = Together(dataset(folders), hazy, DrawnHaze((0.2, 2.0), HazeConfig(), seed=3))
+    for index in (0, 5, 9):
+        sample, again = together[index], together[index]
+        assert all(torch.equal(sample[name], again[name]) for name in sample)
+        assert sample["real"].shape == sample["clear"].shape == sample["hazy"].shape
+        assert 0.2 <= float(sample["drawn_density"]) <= 2.0
+    assert not torch.equal(together[0]["real"], together[1]["real"])
