@@ -14,10 +14,11 @@ if TYPE_CHECKING:
     from nedr.dehazer import Dehazer, dehaze
     from nedr.errors import ImageError, NedrError
     from nedr.field import HazeField
+    from nedr.temporal import VideoDehazer
 
 __version__ = "0.1.0"
 
-__all__ = ["Dehazer", "HazeField", "ImageError", "NedrError", "__version__", "dehaze"]
+__all__ = ["Dehazer", "HazeField", "ImageError", "NedrError", "VideoDehazer", "__version__", "dehaze"]
 
 _HOMES = {
     "Dehazer": "nedr.dehazer",
@@ -25,6 +26,7 @@ _HOMES = {
     "HazeField": "nedr.field",
     "ImageError": "nedr.errors",
     "NedrError": "nedr.errors",
+    "VideoDehazer": "nedr.temporal",
 }
 
 
