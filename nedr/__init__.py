@@ -18,12 +18,13 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-__all__ = ["Dehazer", "HazeField", "ImageError", "NedrError", "VideoDehazer", "__version__", "dehaze"]
+__all__ = ["Dehazer", "HazeField", "Hazer", "ImageError", "NedrError", "VideoDehazer", "__version__", "dehaze"]
 
 _HOMES = {
     "Dehazer": "nedr.dehazer",
     "dehaze": "nedr.dehazer",
     "HazeField": "nedr.field",
+    "Hazer": "nedr.hazer",
     "ImageError": "nedr.errors",
     "NedrError": "nedr.errors",
     "VideoDehazer": "nedr.temporal",

@@ -133,9 +133,9 @@ class FieldFollower:
         self._scene.update(guide, changed[:, :, None])
         if changed.shape == shape:
             return changed
-        high, wide = changed.shape
-        down, across = np.arange(shape[0]) * high // shape[0], np.arange(shape[1]) * wide // shape[1]
-        return np.asarray(changed[down][:, across])  # the classical priors' lattices are as large as the picture
+        # The classical priors' lattices are as large as the picture.
+        down, across = (np.arange(shape[k]) * changed.shape[k] // shape[k] for k in (0, 1))
+        return np.asarray(changed[down][:, across], np.float32)
 
 
 class Running:
@@ -201,7 +201,8 @@ class Grain:
             energy[row] = np.add.reduceat(total, starts) / (sizes * len(change))
 
         _by_rows(measure, len(energy), threads)
-        moved = _ramp(energy / np.asarray(sigma**2 * (1 + 1 / self._count), np.float32), MOTION)
+        usual = np.asarray(sigma**2 * (1 + 1 / self._count), np.float32)
+        moved = _ramp(energy / usual, MOTION)
         return _ramp(box(moved, 1), (0, 1 / 9))  # a moving block takes its neighbours along
 
     def _average(self, values: Array, factor: np.float32, channels: int, sigma: float, threads: int) -> None:
