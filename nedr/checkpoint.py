@@ -46,28 +46,27 @@ def save_weights(model: NeDR | Rehazing, path: str | Path) -> None:
 
 def load_weights(path: str | Path) -> NeDR:
     """Rebuild a published network from its file alone, in evaluation mode. Raises NedrError for any other file."""
-    config, tensors = _read(path, FORMAT)
-    model = NeDR(configuration.from_dict(NeDRConfig, config, where=str(path)))
-    model.load_state_dict(tensors)
-    return model.eval()
+    model = load_published(path)
+    if not isinstance(model, NeDR):
+        raise NedrError(f"{path}: expected a network that removes haze, found the networks that make it")
+    return model
 
 
-def load_rehazing(path: str | Path) -> Rehazing:
-    """Rebuild the networks that make haze, in evaluation mode. Raises NedrError for any other file."""
-    config, tensors = _read(path, REHAZING_FORMAT)
-    model = Rehazing(configuration.from_dict(RehazingConfig, config, where=str(path)))
-    model.load_state_dict(tensors)
-    return model.eval()
-
-
-def _read(path: str | Path, format: str) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
-    """Configuration and tensors of a published file of this format."""
+def load_published(path: str | Path) -> NeDR | Rehazing:
+    """Rebuild what a run published, NeDR or the networks that make haze. Raises NedrError for any other file."""
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except Exception as error:
         raise NedrError(f"cannot read weights {path}: {error}") from error
-    if metadata.get("format") != format:
-        raise NedrError(f"{path}: expected nedr weights ({format}), found {metadata.get('format', 'another file')!r}")
-    return json.loads(metadata["config"]), tensors
+    config = json.loads(metadata.get("config", "{}"))
+    model: NeDR | Rehazing
+    if metadata.get("format") == FORMAT:
+        model = NeDR(configuration.from_dict(NeDRConfig, config, where=str(path)))
+    elif metadata.get("format") == REHAZING_FORMAT:
+        model = Rehazing(configuration.from_dict(RehazingConfig, config, where=str(path)))
+    else:
+        raise NedrError(f"{path}: expected nedr weights ({FORMAT}), found {metadata.get('format', 'another file')!r}")
+    model.load_state_dict(tensors)
+    return model.eval()

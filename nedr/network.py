@@ -75,16 +75,7 @@ class Network:
     def _session(self) -> "onnxruntime.InferenceSession":
         import onnxruntime
 
-        provider = self._provider(onnxruntime.get_available_providers())
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = self.threads
-        options.inter_op_num_threads = 1
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        options.log_severity_level = 4  # what goes wrong is raised below, in one line
-        try:
-            session = onnxruntime.InferenceSession(str(self.path), options, providers=provider)
-        except Exception as error:  # onnxruntime's own errors share no public base class
-            raise NedrError(f"{self.path} cannot be loaded as ONNX weights: {error}") from error
+        session = opened(self.path, self.threads, self._provider(onnxruntime.get_available_providers()))
         self._check(session)
         return session
 
@@ -107,3 +98,18 @@ class Network:
                 f"{self.path} is no nedr network: expected input view and outputs {', '.join(_OUTPUTS)}, "
                 f"found {', '.join(inputs)} and {', '.join(sorted(outputs))}"
             )
+
+
+def opened(path: Path, threads: int, providers: list[str]) -> "onnxruntime.InferenceSession":
+    """A session on the network in a file. Raises NedrError when onnxruntime cannot load it."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.log_severity_level = 4  # what goes wrong is raised below, in one line
+    try:
+        return onnxruntime.InferenceSession(str(path), options, providers=providers)
+    except Exception as error:  # onnxruntime's own errors share no public base class
+        raise NedrError(f"{path} cannot be loaded as ONNX weights: {error}") from error
