@@ -55,6 +55,12 @@ def depth_l1(predicted: Tensor, of_haze: Tensor, bounds: tuple[float, float]) ->
     return (predicted - of_haze.clamp(*bounds)).abs().mean()
 
 
+def measured_depth_l1(predicted: Tensor, truth: Tensor) -> Tensor:
+    """mean |D(J) - d| on the lattice, (B, 1, h, w) against (B, 1, H, W); 0, not measured, counts nothing."""
+    coarse = lattice_image(truth, *predicted.shape[-2:])
+    return ((predicted - coarse).abs() * (coarse > 0)).mean()
+
+
 def perceptual(features: Callable[[Tensor], list[Tensor]], predicted: Tensor, truth: Tensor) -> Tensor:
     """mean over levels of mean |phi(J~) - phi(J)| / mean |phi(J)|, phi the frozen ImageNet encoder's maps."""
     pairs = zip(features(predicted), features(truth), strict=True)

@@ -105,10 +105,16 @@ def critic_loss(critic: PatchCritic, real: Tensor, fake: Tensor) -> tuple[Tensor
     return loss, accuracy(on_real.detach(), on_fake.detach())
 
 
-def depth_loss(networks: Networks, there: DehazeCycle, weights: UnpairedConfig) -> Tensor:
-    """| d(I) - D(J^) | for D alone, with d(I) = -ln t / beta from the haze that G found."""
-    found = depth(there.estimate.transmission, there.estimate.density).detach()
-    return weights.depth * losses.depth_l1(networks.depth(there.clear.detach()), found, weights.depth_range)
+def depth_loss(
+    network: DepthNet, clear: Tensor, estimate: HazeEstimate, batch: dict[str, Tensor], weights: UnpairedConfig
+) -> dict[str, Tensor]:
+    """| d(I) - D(J^) | for D alone, with d(I) = -ln t / beta from the haze that G found; and its measured depths."""
+    found = depth(estimate.transmission, estimate.density).detach()
+    terms = {"depth": weights.depth * losses.depth_l1(network(clear.detach()), found, weights.depth_range)}
+    if weights.supervised and weights.depth:
+        measured = losses.measured_depth_l1(network(batch["clear"]), batch["depth"])
+        terms["measured_depth"] = weights.supervised * weights.depth * measured
+    return terms
 
 
 class UnpairedRun(Run):
@@ -135,23 +141,39 @@ class UnpairedRun(Run):
 
         Raises NedrError when a loss is not a number, or when t has collapsed to a constant.
         """
-        networks, weights = self.networks, self.weights
         batch = {name: _laid_out(value) for name, value in batch.items()}
         self.model.train()
+        if self.step < self.weights.depth_first:
+            with torch.no_grad(), self.fabric.autocast():
+                clear, estimate = dehaze(self.model, batch["real"])
+            terms = self.train_depth(batch, clear, estimate)
+            self.step += 1
+            return {"total": torch.stack([*terms.values()]).sum(), **terms}
+        there, back, terms = self.train_generators(batch)
+        terms |= self.train_depth(batch, there.clear, there.estimate) | self.train_critics(batch, there, back)
+        spread = there.estimate.transmission.detach().std()
+        self.watch(spread.item())
+        self.advanced()
+        return {**terms, "transmission_spread": spread}
+
+    def train_generators(self, batch: dict[str, Tensor]) -> tuple[DehazeCycle, RehazeCycle, dict[str, Tensor]]:
+        """One step of G and R on both cycles; returns these, and every term."""
+        networks, weights = self.networks, self.weights
         with frozen(networks.depth, networks.critic_clear, networks.critic_hazy):
             with self.fabric.autocast():
                 there = dehaze_cycle(networks, batch["real"], weights)
                 back = rehaze_cycle(networks, batch, weights)
                 terms = generator_loss(networks, there, back, batch, weights) | self.further_terms(batch, back)
             total = self.descend(terms, self.optimizer, networks.dehaze, networks.rehaze)
+        return there, back, {"total": total, **terms}
+
+    def train_depth(self, batch: dict[str, Tensor], clear: Tensor, estimate: HazeEstimate) -> dict[str, Tensor]:
+        """One step of D, given what G made of the hazy photographs."""
+        network = self.networks.depth
         with self.fabric.autocast():
-            terms["depth"] = depth_loss(networks, there, weights)
-        self.descend({"depth": terms["depth"]}, self.depth_optimizer, networks.depth)
-        told = self.train_critics(batch, there, back)
-        spread = there.estimate.transmission.detach().std()
-        self.watch(spread.item())
-        self.advanced()
-        return {"total": total, **terms, **told, "transmission_spread": spread}
+            terms = depth_loss(network, clear, estimate, batch, self.weights)
+        self.descend(terms, self.depth_optimizer, network)
+        return terms
 
     def further_terms(self, batch: dict[str, Tensor], back: RehazeCycle) -> dict[str, Tensor]:
         """What the paper does not have: supervision on drawn haze, identity, and a perceptual term."""

@@ -26,3 +26,18 @@ def test_values_by_hand():
     assert airlight.item() == pytest.approx(0.75 * 0.2 / 2)
     density = losses.density_l1(torch.tensor([1.0, 0.1]), torch.tensor([2.0, 0.0]), 0.1)
     assert density.item() == pytest.approx(0.5 * 0.6931, abs=1e-4)
+
+
+def test_unpaired_values_by_hand():
+    a, b = full(0.5, 2, 3, 4, 4), full(0.2, 2, 3, 4, 4)
+    assert losses.cycle_l1(a, b).item() == pytest.approx(0.3)
+    assert losses.lsgan(full(0.7, 2, 1, 3, 3), real=True).item() == pytest.approx(0.09)
+    assert losses.lsgan(full(0.7, 2, 1, 3, 3), real=False).item() == pytest.approx(0.49)
+    assert losses.density_square(torch.tensor([1.0, 2.0]), torch.tensor([1.5, 2.0])).item() == pytest.approx(0.125)
+    far = torch.tensor([[[[0.4, 9.0]]]])
+    assert losses.depth_l1(full(1.0, 1, 1, 1, 2), far, (0.2, 3.0)).item() == pytest.approx((0.6 + 2.0) / 2)
+    truth = full(0.5, 2, 1, 8, 8)
+    truth[1] = 0.0
+    assert losses.measured_depth_l1(full(0.8, 2, 1, 2, 2), truth).item() == pytest.approx(0.3 / 2)
+    maps = lambda x: [x, 2 * x]  # noqa: E731
+    assert losses.perceptual(maps, a, b).item() == pytest.approx(0.3 / 0.2, rel=1e-3)

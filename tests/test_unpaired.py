@@ -114,7 +114,7 @@ def test_a_step_moves_every_network_and_logs_every_term(run):
 def test_each_loss_moves_only_what_it_is_for(run):
     batch = first_batch(run)
     there = unpaired.dehaze_cycle(run.networks, batch["real"], run.weights)
-    unpaired.depth_loss(run.networks, there, run.weights).backward()
+    sum(unpaired.depth_loss(run.networks.depth, there.clear, there.estimate, batch, run.weights).values()).backward()
     assert gets_gradient(run.networks.depth)
     assert not gets_gradient(run.networks.dehaze)
     run.networks.depth.zero_grad()
@@ -132,10 +132,27 @@ def gets_gradient(module):
 
 
 def test_depth_loss_is_the_distance_to_the_depth_of_the_haze(run):
-    there = unpaired.dehaze_cycle(run.networks, first_batch(run)["real"], run.weights)
+    batch = first_batch(run)
+    there = unpaired.dehaze_cycle(run.networks, batch["real"], run.weights)
     found = depth(there.estimate.transmission, there.estimate.density).clamp(0.05, 3.0)
     expected = (run.networks.depth(there.clear) - found).abs().mean().item()
-    assert unpaired.depth_loss(run.networks, there, run.weights).item() == pytest.approx(expected, rel=1e-4)
+    terms = unpaired.depth_loss(run.networks.depth, there.clear, there.estimate, batch, run.weights)
+    assert terms["depth"].item() == pytest.approx(expected, rel=1e-4)
+    assert terms["measured_depth"].item() == 0  # these pictures' depth was drawn
+    batch["depth"] = torch.full_like(batch["depth"], 0.4)
+    terms = unpaired.depth_loss(run.networks.depth, there.clear, there.estimate, batch, run.weights)
+    expected = (run.networks.depth(batch["clear"]) - 0.4).abs().mean().item()
+    assert terms["measured_depth"].item() == pytest.approx(expected, rel=1e-4)
+
+
+def test_depth_may_learn_first_and_alone(config, paths):
+    weights = dataclasses.replace(config.unpaired, depth_first=1)
+    run = train.begin(dataclasses.replace(config, unpaired=weights), paths, train.Fabric(accelerator="cpu", devices=1))
+    batch = first_batch(run)
+    for moving in ([False, True, False, False, False], [True] * 5):
+        before = [values(network) for network in run.networks]
+        run.advance(batch)
+        assert [moved(network, old) for network, old in zip(run.networks, before, strict=True)] == moving
 
 
 @pytest.mark.parametrize("term", ["cycle", "density", "adversarial", "supervised", "identity", "perceptual", "depth"])
@@ -144,7 +161,7 @@ def test_every_term_can_be_zero(config, paths, term):
     run = train.begin(dataclasses.replace(config, unpaired=weights), paths, train.Fabric(accelerator="cpu", devices=1))
     terms = run.advance(first_batch(run))
     names = {"cycle": "cycle_hazy", "adversarial": "adversarial_clear", "supervised": "radiance_l1"}
-    assert float(terms.get(names.get(term, term), 0.0)) == 0.0
+    assert float(terms.get(names.get(term, term), torch.zeros(())).detach()) == 0.0
 
 
 def test_training_lowers_the_cycles(run):
