@@ -23,21 +23,32 @@ def write(path: str | os.PathLike[str], data: bytes, *, overwrite: bool = False)
         UsageError: the file exists, or is a folder, or its folder does not exist or may not be written.
         NedrError: the disk is full or failed.
     """
+    with part(path, overwrite=overwrite) as file:
+        _fill(file, data)
+
+
+@contextmanager
+def part(path: str | os.PathLike[str], *, overwrite: bool = False) -> Iterator[Path]:
+    """A name in the folder of `path` for a file yet to be made, which becomes `path` at the end, if all goes well.
+
+    The arguments and errors are those of `write`. Whatever happens inside, nothing else stays behind.
+    """
     with _explained(path):
         target = Path(os.path.realpath(path)) if overwrite else Path(path)
         if target.is_dir():
             raise UsageError(f"{path} is a folder; expected a file name to write")
         if not overwrite and os.path.lexists(target):
             raise FileExistsError
-        part = target.with_name(f".nedr-{secrets.token_hex(8)}.part")
+        file = target.with_name(f".nedr-{secrets.token_hex(8)}.part")
         try:
-            _fill(part, data)
+            yield file
+            _keep(file)
             if overwrite and target.exists():
-                shutil.copymode(target, part)
-            _publish(part, target, overwrite)
+                shutil.copymode(target, file)
+            _publish(file, target, overwrite)
         finally:
             with suppress(OSError):
-                part.unlink(missing_ok=True)
+                file.unlink(missing_ok=True)
         _sync_folder(target.parent)
 
 
@@ -45,6 +56,8 @@ def write(path: str | os.PathLike[str], data: bytes, *, overwrite: bool = False)
 def _explained(path: str | os.PathLike[str]) -> Iterator[None]:
     try:
         yield
+    except NedrError:
+        raise
     except FileExistsError:
         raise UsageError(f"{path} exists and is left as it is; choose another name or allow overwriting") from None
     except (FileNotFoundError, NotADirectoryError):
@@ -55,11 +68,15 @@ def _explained(path: str | os.PathLike[str]) -> Iterator[None]:
         raise NedrError(f"{path} could not be written: {getattr(error, 'strerror', None) or error}") from error
 
 
-def _fill(part: Path, data: bytes) -> None:
-    with part.open("xb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
+def _fill(file: Path, data: bytes) -> None:
+    with file.open("xb") as opened:
+        opened.write(data)
+
+
+def _keep(file: Path) -> None:
+    """Have the file's contents on the disk before its name."""
+    with file.open("rb+") as opened:
+        os.fsync(opened.fileno())
 
 
 def _publish(part: Path, target: Path, overwrite: bool) -> None:
