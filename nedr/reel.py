@@ -1,0 +1,430 @@
+"""Video files opened and made: frames as planes in the order they are shown, everything else as it lies in the file."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, TypeAlias, cast
+
+import av
+import numpy as np
+from av.codec import Codec as Encoder
+from av.codec.codec import find_best_pix_fmt_of_list
+from av.codec.context import CodecContext, Flags
+from av.container import InputContainer
+from av.packet import Packet
+from av.stream import Disposition, Stream
+from av.video.frame import VideoFrame
+from av.video.reformatter import ColorRange, Colorspace
+from av.video.stream import VideoStream
+
+from nedr import clips
+from nedr.clips import Encoding
+from nedr.errors import ImageError, NedrError, UsageError
+from nedr.pixels import Array
+from nedr.planes import Coding
+
+Item: TypeAlias = "VideoFrame | Packet[Any]"
+
+# By the number of the matrix that a video states: luma weights of red and blue, and the scaler's number.
+_MATRICES = {
+    1: (0.2126, 0.0722, Colorspace.ITU709),
+    4: (0.30, 0.11, Colorspace.FCC),
+    5: (0.299, 0.114, Colorspace.ITU601),
+    6: (0.299, 0.114, Colorspace.ITU601),
+    7: (0.212, 0.087, Colorspace.SMPTE240M),
+    9: (0.2627, 0.0593, Colorspace.BT2020),
+    10: (0.2627, 0.0593, Colorspace.BT2020),
+}
+_BT709, _BT601 = 1, 6
+_HD = 720
+# How many pixels share a value of colour, across and down, from rich to poor.
+_LAYOUTS = {"444": (1, 1), "422": (2, 1), "440": (1, 2), "420": (2, 2)}
+_DEPTHS = (8, 10, 12, 16)
+
+
+@dataclass(frozen=True)
+class Still:
+    """What all frames of a video share.
+
+    width, height: as stored;  layout: of colour, such as "420";  coding: what codes mean;  grey: colour is absent
+    matrix, primaries, transfer: FFmpeg's numbers for what the video states, 2 for nothing
+    turns: quarter turns counter-clockwise from stored to upright;  display: the matrix of that, as the file states it
+    aspect: width of a pixel by its height, None if not stated
+    """
+
+    width: int
+    height: int
+    layout: str
+    coding: Coding
+    grey: bool = False
+    matrix: int = 2
+    primaries: int = 2
+    transfer: int = 2
+    turns: int = 0
+    display: tuple[int, ...] | None = None
+    aspect: Fraction | None = None
+
+    @property
+    def format(self) -> str:
+        """FFmpeg's name of how frames lie in memory."""
+        return f"yuv{self.layout}p{_suffix(self.coding.bits)}"
+
+    @property
+    def range(self) -> ColorRange:
+        """FFmpeg's number for the range of codes."""
+        return ColorRange.JPEG if self.coding.full else ColorRange.MPEG
+
+    @property
+    def scaler(self) -> Colorspace:
+        """The scaler's number for the matrix, a guess if none is stated."""
+        return _MATRICES[_known(self.matrix, self.height)][2]
+
+
+class Clip:
+    """A video file opened for reading, at the part that `encoding` asks for.
+
+    codec: what `target`, the file it becomes, is to be encoded with;  still: what its frames share, in a layout that
+    the encoder takes
+
+    Raises UsageError for a file that is not there and a codec that cannot be, ImageError for what is no video.
+    """
+
+    def __init__(self, path: Path, target: Path, encoding: Encoding) -> None:
+        self.path, self.encoding, self._damaged = path, encoding, 0
+        first = _first(path)
+        parts = first.format.components
+        self.codec = encoding.chosen(target.suffix.lower(), max(part.bits for part in parts))
+        self.container, self.stream = _opened(path)
+        self.still = _still(first, self.stream, _formats(self.codec.encoder))
+        self._transparent = any(part.is_alpha for part in parts)
+
+    def __enter__(self) -> "Clip":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.container.close()
+
+    @property
+    def time_base(self) -> Fraction:
+        """Seconds for one unit of the frames' time stamps."""
+        return self.stream.time_base or Fraction(1, 90000)
+
+    @property
+    def rate(self) -> Fraction:
+        """Frames per second, on average."""
+        return self.stream.average_rate or self.stream.guessed_rate or Fraction(25)
+
+    @property
+    def frames(self) -> int | None:
+        """How many frames there will be, about; None if nobody knows."""
+        start, end = self.encoding.start or 0.0, self.encoding.end
+        if not start and end is None and self.stream.frames:
+            return self.stream.frames
+        whole = float(self.stream.duration * self.time_base) if self.stream.duration else None
+        if whole is None and self.container.duration:
+            whole = self.container.duration / av.time_base
+        last = min((length for length in (whole, end) if length is not None), default=None)
+        return None if last is None else max(1, round((last - start) * self.rate))
+
+    @property
+    def notes(self) -> list[str]:
+        """What of the video got lost so far, one sentence each."""
+        found = ["its transparency is left out"] if self._transparent else []
+        return found + ([f"{self._damaged} damaged packets gave no picture"] if self._damaged else [])
+
+    @property
+    def others(self) -> list[Stream]:
+        """Sound, subtitles, pictures on the cover, attachments, data: what is not decoded."""
+        return [stream for stream in self.container.streams if stream.index != self.stream.index]
+
+    def items(self) -> Iterator[Item]:
+        """Frames as they are shown, and packets of all other streams, those within the part that is asked for.
+
+        Time stamps count from the start that is asked for. Raises ImageError for a file that cannot be read on.
+        """
+        origin = (self.stream.start_time or 0) * self.time_base
+        start = None if self.encoding.start is None else origin + Fraction(self.encoding.start)
+        end = None if self.encoding.end is None else origin + Fraction(self.encoding.end)
+        going = {stream.index for stream in self.container.streams.audio} | {self.stream.index}
+        with reading(self.path):
+            if start:
+                with suppress(av.error.FFmpegError):  # some kinds have no index: then all before it is decoded
+                    self.container.seek(int(start * av.time_base))
+            for packet in self.container.demux():
+                for item in self._decoded(packet) if end is None or packet.stream_index in going else ():
+                    when = None if item.pts is None or item.time_base is None else item.pts * item.time_base
+                    if end is not None and when is not None and when >= end:
+                        going.discard(packet.stream_index)
+                    elif start is None or when is None or when >= start:
+                        yield _moved(item, self.encoding.start)
+                if not going:
+                    return
+
+    def _decoded(self, packet: "Packet[Any]") -> Sequence[Item]:
+        if packet.stream_index != self.stream.index:
+            return [packet] if packet.dts is not None else []
+        try:
+            return packet.decode()
+        except av.error.InvalidDataError:
+            self._damaged += 1
+            return []
+
+    def planar(self, frame: VideoFrame) -> VideoFrame:
+        """A frame in the layout of `still`, to be written to."""
+        still = self.still
+        if (frame.format.name, frame.width, frame.height) == (still.format, still.width, still.height):
+            frame.make_writable()
+            return frame
+        how: dict[str, Any] = {"dst_colorspace": still.scaler, "dst_color_range": still.range}
+        if not frame.format.is_rgb:
+            how |= {"src_colorspace": still.scaler, "src_color_range": still.range}
+        return frame.reformat(still.width, still.height, still.format, **how)
+
+    def small(self, frame: VideoFrame, side: int) -> Array:
+        """A frame upright as RGB, uint8 (h, w, 3), with at most `side` pixels at the longer side."""
+        scale = min(1.0, side / max(frame.width, frame.height))
+        width, height = (max(1, round(length * scale)) for length in (frame.width, frame.height))
+        how: dict[str, Any] = {"interpolation": "AREA", "dst_color_range": ColorRange.JPEG}
+        if not frame.format.is_rgb:
+            how |= {"src_colorspace": self.still.scaler, "src_color_range": self.still.range}
+        rgb = frame.reformat(width, height, "rgb24", **how).to_ndarray()
+        return np.ascontiguousarray(np.rot90(rgb, self.still.turns))
+
+
+class Sink:
+    """A video file being made at `part`, later to be called `path`: one stream of frames, and copied ones.
+
+    still: what its frames share;  copies: whether the clip's other streams come along
+    notes: what could not come along
+
+    Used in a `with`, at whose end it is whole. Raises UsageError when the container cannot hold the streams, NedrError
+    when encoding or writing fails.
+    """
+
+    def __init__(self, clip: Clip, path: Path, part: Path, still: Still, *, copies: bool) -> None:
+        self.path, self.notes = path, list[str]()
+        self._last: int | None = None
+        self._copied: dict[int, Stream] = {}
+        kind = clips.container(path)
+        with writing(path):
+            self._container = av.open(f"file:{part}", "w", format=kind, container_options=_options(clip, kind))
+            self._container.metadata.update(clip.container.metadata)
+            self._stream = self._encoder(clip, still)
+            self._step = max(1, round(1 / (clip.rate * clip.time_base)))
+            if copies:
+                self._copied = {stream.index: copy for stream in clip.others if (copy := self._copy_of(stream, clip))}
+                if clip.encoding.start is None and clip.encoding.end is None:
+                    self._container.set_chapters(clip.container.chapters())
+
+    def __enter__(self) -> "Sink":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is not None:
+            with suppress(av.error.FFmpegError):
+                self._container.close()
+            return
+        with writing(self.path):
+            self._container.mux(self._stream.encode(None))
+            self._container.close()
+
+    def write(self, frame: VideoFrame) -> None:
+        """The next frame; one without a time stamp, or with a false one, follows the last."""
+        frame.pict_type = 0  # the encoder decides
+        if self._last is not None and (frame.pts is None or frame.pts <= self._last):
+            frame.pts = self._last + (self._step if frame.pts is None else 1)
+        self._last = frame.pts = frame.pts or 0
+        with writing(self.path):
+            self._container.mux(self._stream.encode(frame))
+
+    def copy(self, packet: "Packet[Any]") -> None:
+        """A packet of another stream as it is."""
+        if packet.stream_index in self._copied:
+            packet.stream = self._copied[packet.stream_index]
+            with writing(self.path):
+                self._container.mux(packet)
+
+    def _encoder(self, clip: Clip, still: Still) -> VideoStream:
+        codec, crf = clip.codec, clip.encoding.crf
+        options = dict(codec.options)
+        if codec.quality is not None:
+            options["crf"] = str(codec.quality if crf is None else crf)
+        try:
+            stream = self._container.add_stream(codec.encoder, rate=clip.rate, options=options)
+        except ValueError as error:
+            raise UsageError(f"{self.path}: its container cannot hold {codec.encoder}; choose another") from error
+        assert isinstance(stream, VideoStream)
+        context = stream.codec_context
+        stream.width, stream.height, stream.pix_fmt = still.width, still.height, still.format
+        context.time_base, context.thread_count = clip.time_base, 0
+        context.colorspace, context.color_range = still.matrix, still.range
+        context.color_primaries, context.color_trc = still.primaries, still.transfer
+        context.flags |= Flags.frame_duration
+        if still.aspect:
+            context.sample_aspect_ratio = still.aspect
+        if codec.encoder == "libx265" and self._container.format.name in ("mp4", "mov"):
+            context.codec_tag = "hvc1"  # by which Apple's players know it
+        stream.set_display_matrix(still.display)
+        _describe(stream, clip.stream)
+        return stream
+
+    def _copy_of(self, stream: Stream, clip: Clip) -> Stream | None:
+        """A stream for the packets of another; None for data that the container cannot hold."""
+        try:
+            copy = self._container.add_stream_from_template(stream, opaque=True)
+        except (ValueError, av.error.FFmpegError) as error:
+            name = f"{stream.codec_context.name} {stream.type}" if stream.codec_context else stream.type
+            if stream.type in ("audio", "subtitle"):
+                message = f"{self.path}: its container cannot hold the {name} of {clip.path}; choose "
+                raise UsageError(f"{message}{clips.result_suffix(clip.path)} or .mkv") from error
+            self.notes.append(f"its {name} stream {stream.index} is left out, which {self.path.suffix} cannot hold")
+            return None
+        _describe(copy, stream)
+        return copy
+
+
+def arrays(frame: VideoFrame, still: Still) -> list[Array]:
+    """The planes of a frame laid out as `still`, brightness first, (h, w) uint8 or uint16: views, to be written to."""
+    planes = []
+    for plane in frame.planes[:3]:
+        rows = np.frombuffer(cast(Any, plane), np.uint8).reshape(-1, plane.line_size)[: plane.height]
+        wide = plane.width * (2 if still.coding.bits > 8 else 1)
+        planes.append(rows[:, :wide].view("<u2" if still.coding.bits > 8 else np.uint8))
+    return planes
+
+
+def blank(still: Still, like: VideoFrame) -> VideoFrame:
+    """A new frame laid out as `still`, shown when `like` is."""
+    frame = VideoFrame(still.width, still.height, still.format)
+    return shown_with(frame, like)
+
+
+def shown_with(frame: VideoFrame, like: VideoFrame) -> VideoFrame:
+    """`frame`, to be shown when `like` is."""
+    frame.pts, frame.time_base, frame.duration = like.pts, like.time_base, like.duration
+    return frame
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """What FFmpeg says about a file that is read, in one line."""
+    try:
+        yield
+    except av.error.FFmpegError as error:
+        raise ImageError(f"{path} cannot be read as a video: {error.strerror}") from error
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """What FFmpeg says about a file that is written, in one line."""
+    try:
+        yield
+    except av.error.FFmpegError as error:
+        raise NedrError(f"{path} could not be written: {error.strerror}") from error
+
+
+def _opened(path: Path) -> tuple[InputContainer, VideoStream]:
+    """A file and the stream in it that is shown."""
+    if not path.exists():
+        raise UsageError(f"{path} does not exist; expected a video file")
+    if path.is_dir():
+        raise UsageError(f"{path} is a folder; expected a video file")
+    with reading(path):
+        container = av.open(f"file:{path}", metadata_errors="replace")
+    stream = container.streams.best("video")
+    if not isinstance(stream, VideoStream) or stream.disposition & Disposition.attached_pic:
+        container.close()
+        raise ImageError(f"{path} holds no video")
+    codec: CodecContext | None = stream.codec_context
+    if codec is None:
+        container.close()
+        raise ImageError(f"{path}: its video is of a kind that cannot be decoded")
+    stream.thread_type = "AUTO"
+    return container, stream
+
+
+def _first(path: Path) -> VideoFrame:
+    container, stream = _opened(path)
+    try:
+        with reading(path):
+            for packet in container.demux(stream):
+                with suppress(av.error.InvalidDataError):
+                    for frame in packet.decode():
+                        return frame
+    finally:
+        container.close()
+    raise ImageError(f"{path} holds no picture that can be decoded")
+
+
+def _still(frame: VideoFrame, stream: VideoStream, formats: list[str]) -> Still:
+    """What the frames of a stream share, given its first one, in a layout that is among `formats`."""
+    rgb = frame.format.is_rgb
+    layout, bits = _layout(frame, formats)
+    matrix = _BT709 if rgb else frame.colorspace
+    display: Any = frame.side_data.get("DISPLAYMATRIX")
+    return Still(
+        frame.width,
+        frame.height,
+        layout,
+        Coding(bits, not rgb and _is_full(frame), _MATRICES[_known(matrix, frame.height)][:2]),
+        grey=len(frame.format.components) == 1 and not rgb,
+        matrix=matrix,
+        primaries=frame.color_primaries,
+        transfer=frame.color_trc,
+        turns=round(frame.rotation / 90) % 4,
+        display=tuple(np.frombuffer(display, np.int32).tolist()) if display is not None else None,
+        aspect=stream.sample_aspect_ratio,
+    )
+
+
+def _layout(frame: VideoFrame, formats: list[str]) -> tuple[str, int]:
+    """The layout of colour and the bits, among those an encoder takes, that lose least of a frame."""
+    known = {f"yuv{layout}p{_suffix(bits)}": (layout, bits) for layout in _LAYOUTS for bits in _DEPTHS}
+    even = [name for name in known if name in formats and _divides(_LAYOUTS[known[name][0]], frame)]
+    best, _ = find_best_pix_fmt_of_list(even or [name for name in known if name in formats], frame.format.name)
+    assert best is not None  # the list is not empty
+    return known[best.name]
+
+
+def _divides(shared: tuple[int, int], frame: VideoFrame) -> bool:
+    return frame.width % shared[0] == 0 and frame.height % shared[1] == 0
+
+
+def _suffix(bits: int) -> str:
+    return f"{bits}le" if bits > 8 else ""
+
+
+def _formats(encoder: str) -> list[str]:
+    return [each.name for each in Encoder(encoder, "w").video_formats or ()]
+
+
+def _is_full(frame: VideoFrame) -> bool:
+    return frame.color_range == ColorRange.JPEG or frame.format.name.startswith("yuvj")
+
+
+def _known(matrix: int, height: int) -> int:
+    """The number of a matrix; where none is stated, what is usual for the height of the picture."""
+    return matrix if matrix in _MATRICES else _BT709 if height >= _HD else _BT601
+
+
+def _moved(item: Item, start: float | None) -> Item:
+    """A frame or a packet, shown `start` seconds earlier."""
+    if start and item.time_base:
+        units = round(Fraction(start) / item.time_base)
+        item.pts = None if item.pts is None else item.pts - units
+        item.dts = None if item.dts is None else item.dts - units
+    return item
+
+
+def _describe(copy: Stream, stream: Stream) -> None:
+    """Language, title and what else a stream says of itself."""
+    copy.metadata.update(stream.metadata)
+    copy.disposition = stream.disposition
+
+
+def _options(clip: Clip, kind: str) -> dict[str, str]:
+    """What the muxer is told: without this, names of metadata that it does not know, such as Apple's, would be lost."""
+    own = any("." in name for name in clip.container.metadata)
+    return {"movflags": "use_metadata_tags"} if own and kind in ("mp4", "mov") else {}
