@@ -15,12 +15,14 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from types import ModuleType
 from typing import Any, TypeAlias, TypeVar
 
-from nedr import batch, images, manifest
+from nedr import batch, clips, images, manifest
 from nedr.batch import Job
+from nedr.clips import Encoding
 from nedr.dehazer import Dehazer
-from nedr.errors import ImageError, NedrError, UsageError
+from nedr.errors import ImageError, NedrError, UsageError, missing_extra
 from nedr.folders import Task
 from nedr.manifest import Manifest, Record
 
@@ -36,17 +38,22 @@ MAX_WORKERS = 8
 class Options:
     """How photographs become results, as for `nedr.batch.clear`.
 
-    network: fingerprint of what finds the haze, method and weights.
+    network: fingerprint of what finds the haze, method and weights;  encoding: of videos
+    watch: called for a video with its name, the frames done and how many there will be, if known
     """
 
     strength: float = 1.0
     quality: int | None = None
     overwrite: bool = False
     network: str = ""
+    encoding: Encoding = field(default_factory=Encoding)
+    watch: Callable[[str, int, int | None], None] = lambda name, done, total: None
 
     def settings(self, job: Job) -> str:
         """Fingerprint of all that decides a job's files, apart from the photograph."""
-        made = {"map": job.map is not None, "compare": job.compare is not None, "format": job.format}
+        made: dict[str, Any] = {"map": job.map is not None, "compare": job.compare is not None, "format": job.format}
+        if clips.is_video(job.photo):
+            made |= {"encoding": asdict(self.encoding)}
         return manifest.settings(strength=self.strength, quality=self.quality, network=self.network, **made)
 
 
@@ -139,12 +146,16 @@ def attempt(task: Task, dehazer: Dehazer, manifests: Manifests, options: Options
 
 def _done(task: Task, dehazer: Dehazer, options: Options) -> dict[str, Any]:
     _refuse_existing(task.job.targets, options)
+    if clips.is_video(task.job.photo):
+        return asdict(_video().clear(task.job, dehazer, **_how(task.job, options)))
     strength, quality, overwrite = options.strength, options.quality, options.overwrite
     return asdict(batch.clear(task.job, dehazer, strength=strength, quality=quality, overwrite=overwrite))
 
 
 def _kept(task: Task, dehazer: Dehazer, journal: Manifest, options: Options) -> dict[str, Any]:
     """Do a task and write it down."""
+    if clips.is_video(task.job.photo):
+        return _kept_video(task, dehazer, journal, options)
     job, before = task.job, _stamp(task.job.photo)
     data = images.contents(job.photo)
     contents = manifest.digest(data)
@@ -153,21 +164,79 @@ def _kept(task: Task, dehazer: Dehazer, journal: Manifest, options: Options) -> 
     files, haze = batch.render(job, data, dehazer, strength=options.strength, quality=options.quality)
     if _stamp(job.photo) != before:
         raise ImageError(f"{job.photo} changed while it was read; the next run takes it")
-    record = Record(
-        result=journal.name(job.result),
-        photo=str(job.photo.resolve()),
-        size=before[0],
-        stamp=before[1],
-        digest=contents,
-        settings=options.settings(job),
-        files={journal.name(path): manifest.digest(made) for path, made in files.items()},
-        haze=asdict(haze),
-    )
+    made_of = {path: manifest.digest(made) for path, made in files.items()}
+    record = _record(job, before, contents, options, journal, made_of, asdict(haze))
     journal.begin(record)
     for path, made in files.items():
         batch.write(path, made, overwrite=options.overwrite or path in ours)
     journal.done(record)
     return asdict(haze)
+
+
+def _kept_video(task: Task, dehazer: Dehazer, journal: Manifest, options: Options) -> dict[str, Any]:
+    """Do a task on a video and write it down, its files just before they get their names."""
+    job, before, records = task.job, _stamp(task.job.photo), list[Record]()
+    contents = manifest.digest_file(job.photo)
+    ours = [path for path in job.targets if journal.may_replace(job.result, job.photo, contents, path)]
+    _refuse_existing([path for path in job.targets if path not in ours], options)
+
+    def sealed(report: Any, parts: dict[Path, Path]) -> None:
+        if _stamp(job.photo) != before:
+            raise ImageError(f"{job.photo} changed while it was read; the next run takes it")
+        made_of = {path: manifest.digest_file(part) for path, part in parts.items()}
+        records.append(_record(job, before, contents, options, journal, made_of, asdict(report)))
+        journal.begin(records[0])
+
+    how = _how(job, options) | {"overwrite": options.overwrite or bool(ours), "sealed": sealed}
+    report = _video().clear(job, dehazer, **how)
+    journal.done(records[0])
+    return asdict(report)
+
+
+def _record(
+    job: Job,
+    stamp: tuple[int, str],
+    contents: str,
+    options: Options,
+    journal: Manifest,
+    files: dict[Path, str],
+    haze: dict[str, Any],
+) -> Record:
+    return Record(
+        result=journal.name(job.result),
+        photo=str(job.photo.resolve()),
+        size=stamp[0],
+        stamp=stamp[1],
+        digest=contents,
+        settings=options.settings(job),
+        files={journal.name(path): made for path, made in files.items()},
+        haze=haze,
+    )
+
+
+def _video() -> ModuleType:
+    """What clears videos. Raises MissingExtraError without PyAV."""
+    try:
+        from nedr import video
+    except ModuleNotFoundError as error:
+        if error.name != "av":
+            raise
+        raise missing_extra("a video", "video") from error
+    return video
+
+
+def _how(job: Job, options: Options) -> dict[str, Any]:
+    """The options of a video, as `nedr.video.clear` takes them."""
+
+    def tick(done: int, total: int | None) -> None:
+        options.watch(job.photo.name, done, total)
+
+    return {
+        "strength": options.strength,
+        "encoding": options.encoding,
+        "overwrite": options.overwrite,
+        "tick": tick,
+    }
 
 
 def _stamp(photo: Path) -> tuple[int, str]:

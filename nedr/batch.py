@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from nedr import images
+from nedr import clips, images
 from nedr.dehazer import Dehazer
 from nedr.errors import UsageError
 from nedr.field import HazeField
@@ -21,10 +21,11 @@ from nedr.pixels import Array
 
 @dataclass(frozen=True)
 class Job:
-    """One photograph and the files it becomes.
+    """One photograph, or a video, and the files it becomes.
 
     result: the photograph without its haze;  format: what it is written as, None for the photograph's own
     map: the transmission as a coloured picture (PNG), or None;  compare: before | after in one picture, or None
+    Those of a video are videos.
     """
 
     photo: Path
@@ -56,7 +57,9 @@ class Haze:
 
 
 def plan(photos: Sequence[str], output: str | None = None, *, map: bool = False, compare: bool = False) -> list[Job]:
-    """Where everything goes: PHOTO.dehazed.SUFFIX beside each photograph, or at `output`; nothing is read or written.
+    """Where everything goes: PHOTO.dehazed.SUFFIX beside each photograph, or at `output`; nothing is written.
+
+    A video is told by its suffix, or when that is unknown by its first bytes, and becomes videos.
 
     output: a folder (one that exists, or a name that ends in a separator or has no suffix, or any name for several
         photographs), or the file of a single photograph, whose suffix then names the format.
@@ -69,7 +72,8 @@ def plan(photos: Sequence[str], output: str | None = None, *, map: bool = False,
         folder = None if output is None else Path(output)
         jobs = [_named(Path(photo), folder, map=map, compare=compare) for photo in photos]
     elif len(photos) == 1:
-        jobs = [_job(Path(photos[0]), Path(output), format_of(output), Path(output).stem, map=map, compare=compare)]
+        kind = _kind(photos[0], output)
+        jobs = [_job(Path(photos[0]), Path(output), kind, Path(output).stem, map=map, compare=compare)]
     else:
         raise UsageError(
             f"{output} is one file for {len(photos)} photographs; end it with {os.sep} to make it a folder"
@@ -159,8 +163,19 @@ def format_of(output: str) -> str:
     return kind
 
 
+def _kind(photo: str, output: str) -> str | None:
+    """The format that an output is written as; None for a video. Raises UsageError for one that cannot be written."""
+    if not clips.is_video(photo):
+        return format_of(output)
+    clips.check_output(output)
+    return None
+
+
 def _named(photo: Path, folder: Path | None, *, map: bool, compare: bool) -> Job:
     """The job of a photograph whose results are called after it."""
+    if clips.is_video(photo):
+        result = (folder or photo.parent) / f"{photo.stem}.dehazed{clips.result_suffix(photo)}"
+        return _job(photo, result, None, photo.stem, map=map, compare=compare)
     read_only = images.SUFFIXES.get(photo.suffix.lower()) in images.READ_ONLY
     suffix, kind = (".jpg", "JPEG") if read_only else (photo.suffix, None)
     result = (folder or photo.parent) / f"{photo.stem}.dehazed{suffix}"
@@ -168,11 +183,12 @@ def _named(photo: Path, folder: Path | None, *, map: bool, compare: bool) -> Job
 
 
 def _job(photo: Path, result: Path, kind: str | None, stem: str, *, map: bool, compare: bool) -> Job:
+    map_suffix = result.suffix if clips.is_video(photo) else ".png"
     return Job(
         photo,
         result,
         kind,
-        map=result.with_name(f"{stem}.transmission.png") if map else None,
+        map=result.with_name(f"{stem}.transmission{map_suffix}") if map else None,
         compare=result.with_name(f"{stem}.compare{result.suffix}") if compare else None,
     )
 

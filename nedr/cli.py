@@ -17,6 +17,7 @@ from nedr.errors import MissingExtraError, NedrError, UsageError, missing_extra
 
 if TYPE_CHECKING:
     from nedr.album import Outcome
+    from nedr.clips import Encoding
     from nedr.evaluate import Pair
     from nedr.report import Progress
     from nedr.session import Session
@@ -103,7 +104,10 @@ def _with_verb(words: list[str]) -> list[str]:
 
 def _dehaze_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "photos", nargs="+", metavar="PHOTO", help="JPEG, PNG, TIFF, WebP, AVIF, HEIF, BMP, PPM; a folder; - for a pipe"
+        "photos",
+        nargs="+",
+        metavar="PHOTO",
+        help="JPEG, PNG, TIFF, WebP, AVIF, HEIF, BMP, PPM; a video; a folder; - for a pipe",
     )
     parser.add_argument(
         "-o",
@@ -122,9 +126,17 @@ def _dehaze_arguments(parser: argparse.ArgumentParser) -> None:
     _overwrite_argument(parser)
     _seeing_arguments(parser)
     _folder_arguments(parser.add_argument_group("many photographs, also in folders"))
+    _video_arguments(parser.add_argument_group("videos: nedr CLIP.mp4 -o CLEAR.mp4"))
     pipe = parser.add_argument_group("pipes: nedr - < IN > OUT")
     pipe.add_argument("--format", help="jpeg, png, tiff, webp, avif, bmp or ppm (what comes in)")
     pipe.add_argument("--raw", metavar="WIDTHxHEIGHT", help="frames of 8 bit RGB in and out, as rgb24 of ffmpeg")
+
+
+def _video_arguments(parser: "argparse._ArgumentGroup") -> None:
+    parser.add_argument("--start", metavar="TIME", help="leave out what comes before, as 90, 1:30 or 0:01:30.5")
+    parser.add_argument("--end", metavar="TIME", help="leave out what comes from there on")
+    parser.add_argument("--codec", help="h264, hevc, vp9, av1, prores or ffv1 (h264; hevc for more than 8 bits)")
+    parser.add_argument("--crf", type=_crf, help="constant quality, smaller is better and larger (18 for h264)")
 
 
 def _folder_arguments(parser: "argparse._ArgumentGroup") -> None:
@@ -169,9 +181,18 @@ def _session(arguments: argparse.Namespace) -> "Session":
         tell=lambda outcome, progress: _tell(outcome, progress, arguments.json),
         say=_complain,
         selection=folders.Selection(tuple(arguments.include), tuple(arguments.exclude)),
-        options=album.Options(arguments.strength, arguments.quality, arguments.overwrite),
+        options=album.Options(
+            arguments.strength, arguments.quality, arguments.overwrite, encoding=_encoding(arguments)
+        ),
         **{name: getattr(arguments, name) for name in same},
     )
+
+
+def _encoding(arguments: argparse.Namespace) -> "Encoding":
+    from nedr import clips
+
+    start, end = (text and clips.seconds(text) for text in (arguments.start, arguments.end))
+    return clips.Encoding(start, end, arguments.codec, arguments.crf)
 
 
 def _tell(outcome: "Outcome", progress: "Progress", as_json: bool) -> None:
@@ -601,6 +622,12 @@ def _count(text: str) -> int:
 def _percentage(text: str) -> int:
     if not text.isdecimal() or not 1 <= int(text) <= 100:
         raise argparse.ArgumentTypeError(f"expected a whole number from 1 to 100, found {text!r}")
+    return int(text)
+
+
+def _crf(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"expected a whole number of at least 0, found {text!r}")
     return int(text)
 
 

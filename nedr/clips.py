@@ -1,5 +1,6 @@
 """What counts as a video, what it can be written as, and how: names and numbers only, nothing is decoded here."""
 
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -107,13 +108,11 @@ def result_suffix(video: Path) -> str:
     return video.suffix if video.suffix.lower() in CONTAINERS else ".mp4"
 
 
-def container(output: Path) -> str:
-    """The container that the name of an output asks for. Raises UsageError for one that cannot be written."""
-    try:
-        return CONTAINERS[output.suffix.lower()]
-    except KeyError:
+def check_output(output: str | Path) -> None:
+    """Raises UsageError unless the name of an output asks for a container that can be written."""
+    if Path(output).suffix.lower() not in CONTAINERS:
         known = " ".join(CONTAINERS)
-        raise UsageError(f"{output}: expected a suffix of {known} for a video, or a folder") from None
+        raise UsageError(f"{output}: expected a suffix of {known} for a video, or a {os.sep} at its end for a folder")
 
 
 def seconds(text: str) -> float:

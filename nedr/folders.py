@@ -13,12 +13,16 @@ from fnmatch import fnmatchcase
 from itertools import chain
 from pathlib import Path
 
-from nedr import batch, images, manifest
+from nedr import batch, clips, images, manifest
 from nedr.batch import Job
 from nedr.errors import ImageError, NedrError, UsageError
 
 OWN_MARKS = frozenset({"dehazed", "transmission", "compare"})
 """PHOTO.dehazed.jpg is a result of nedr where a PHOTO lies beside it: folders are searched without those."""
+
+
+# A .ts in a folder is more often TypeScript than a transport stream.
+_SUFFIXES = frozenset(images.SUFFIXES) | clips.READ_ONLY | (frozenset(clips.CONTAINERS) - {".ts"})
 
 
 @dataclass(frozen=True)
@@ -147,7 +151,7 @@ def _photographs(files: list[Path]) -> Iterator[Path]:
     stems = {path.stem for path in files}
     for path in files:
         stem, _, mark = path.stem.rpartition(".")
-        if path.suffix.lower() in images.SUFFIXES and not (mark in OWN_MARKS and stem in stems):
+        if path.suffix.lower() in _SUFFIXES and not (mark in OWN_MARKS and stem in stems):
             yield path
 
 
@@ -155,14 +159,16 @@ def _task(found: Found, folder: Path, root: Path, names: "_Names", extra: tuple[
     photo, (with_map, with_compare) = found.path, extra
     if found.error:
         return Task(Job(photo, folder), error=found.error)
-    read_only = images.format_for(photo) in images.READ_ONLY
-    wish = f"{photo.stem}.jpg" if read_only else photo.name
+    video = clips.is_video(photo)
+    read_only = not video and images.format_for(photo) in images.READ_ONLY
+    wish = photo.stem + (clips.result_suffix(photo) if video else ".jpg" if read_only else photo.suffix)
     result = names.free(folder, [wish])
+    kind = result.suffix if video else ".png"
     job = Job(
         photo,
         result,
         "JPEG" if read_only else None,
-        map=names.free(folder, [f"{result.stem}.transmission.png", f"{result.name}.transmission.png"])
+        map=names.free(folder, [f"{result.stem}.transmission{kind}", f"{result.name}.transmission{kind}"])
         if with_map
         else None,
         compare=names.free(folder, [f"{result.stem}.compare{result.suffix}"]) if with_compare else None,

@@ -54,6 +54,12 @@ def digest(data: bytes) -> str:
     return hashlib.blake2b(data, digest_size=16).hexdigest()
 
 
+def digest_file(path: Path) -> str:
+    """The fingerprint of a file's contents, of any size. Raises OSError."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
+
+
 def settings(**options: Any) -> str:
     """A fingerprint of options, which must be plain values."""
     return digest(json.dumps(options, sort_keys=True).encode())
@@ -133,7 +139,7 @@ class Manifest:
             return None
         try:
             size, time = stamp(photo)
-            same = size == record.size and (time == record.stamp or digest(photo.read_bytes()) == record.digest)
+            same = size == record.size and (time == record.stamp or digest_file(photo) == record.digest)
         except OSError:  # reading it again will say why
             return None
         return record if same else None
@@ -182,7 +188,7 @@ class Manifest:
         return False
 
     def _is_planned(self, record: Record, target: Path) -> bool:
-        return digest(target.read_bytes()) == record.files.get(self.name(target))
+        return digest_file(target) == record.files.get(self.name(target))
 
     def _append(self, text: str) -> None:
         if self._journal is None:

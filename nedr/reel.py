@@ -207,7 +207,7 @@ class Sink:
         self.path, self.notes = path, list[str]()
         self._last: int | None = None
         self._copied: dict[int, Stream] = {}
-        kind = clips.container(path)
+        kind = clips.CONTAINERS[path.suffix.lower()]
         with writing(path):
             self._container = av.open(f"file:{part}", "w", format=kind, container_options=_options(clip, kind))
             self._container.metadata.update(clip.container.metadata)

@@ -18,26 +18,45 @@ from nedr.errors import UsageError
 COLUMNS = ("photo", "outcome", "result", "density", "transmission", "seconds", "error")
 SUFFIXES = (".json", ".csv")
 
+# Seconds between two drawings of a bar that is asked to move with every frame.
+REDRAW = 0.25
+
 
 @dataclass
 class Progress:
-    """A bar on a terminal: done of total, photographs per second, time left. Elsewhere nothing is drawn."""
+    """A bar on a terminal: done of total, photographs per second, time left. Elsewhere nothing is drawn.
+
+    video: behind it, how far the video is that was heard of last
+    """
 
     total: int
     stream: TextIO = field(default_factory=lambda: sys.stderr)
     started: float = field(default_factory=time.monotonic)
     failed: int = 0
     done: int = 0
+    video: str = ""
+    begun: dict[str, float] = field(default_factory=dict)
+    drawn: float = 0.0
 
     @property
     def is_drawn(self) -> bool:
         """Whether somebody watches."""
-        return self.stream.isatty() and self.total > 1
+        return self.stream.isatty() and (self.total > 1 or bool(self.video))
 
     def count(self, outcome: Outcome) -> None:
         """One more is through."""
         self.done += 1
         self.failed += outcome.state == "failed"
+        self.draw()
+
+    def frame(self, name: str, done: int, total: int | None) -> None:
+        """A video has one more frame done, of `total` if that is known; drawn a few times a second."""
+        now = time.monotonic()
+        begun = self.begun.setdefault(name, now)
+        if now - self.drawn < REDRAW:
+            return
+        self.drawn = now
+        self.video = f"{name}: {pace(done, total, now - begun, 'frames')}"
         self.draw()
 
     def draw(self) -> None:
@@ -52,14 +71,23 @@ class Progress:
 
     def line(self, seconds: float) -> str:
         """The bar as text, `seconds` after the start."""
+        if self.total == 1 and self.video:
+            return self.video
         full = round(20 * self.done / self.total)
-        parts = [f"[{'#' * full}{'.' * (20 - full)}] {self.done} of {self.total}"]
-        if self.done:
-            left = seconds / self.done * (self.total - self.done)
-            parts += [f"{self.done / max(seconds, 1e-6):.1f}/s", f"{_clock(left)} left"]
+        parts = [f"[{'#' * full}{'.' * (20 - full)}] {pace(self.done, self.total, seconds)}"]
         if self.failed:
             parts.append(f"{self.failed} failed")
-        return "  ".join(parts)
+        return "  ".join([*parts, self.video] if self.video else parts)
+
+
+def pace(done: int, total: int | None, seconds: float, unit: str = "") -> str:
+    """How far something is after `seconds`: done of total, done per second, time left."""
+    parts = [" ".join(filter(None, (f"{done} of {total}" if total else str(done), unit)))]
+    if done:
+        parts.append(f"{done / max(seconds, 1e-6):.1f}{' ' * bool(unit)}{unit}/s")
+    if done and total:
+        parts.append(f"{_clock(seconds / done * max(0, total - done))} left")
+    return "  ".join(parts)
 
 
 def summary(outcomes: Iterable[Outcome], seconds: float, left: int = 0) -> str:

@@ -85,7 +85,8 @@ class Session:
             before = list(album.finished(tasks, manifests, options))
             todo = [task for task, outcome in zip(tasks, before, strict=True) if outcome is None][: self.limit]
             workers, dehazer = self._workers(len(todo))
-            progress = Progress(len(todo) if manifests else 0)
+            progress = Progress(len(todo) if manifests or len(todo) == 1 else 0)
+            options = replace(options, watch=progress.frame)
             progress.draw()
             work = album.run(todo, dehazer, manifests, options, workers=workers)
             try:

@@ -30,6 +30,7 @@ from nedr.reel import Clip, Item, Sink, Still, arrays, blank, shown_with
 
 T = TypeVar("T")
 Tick: TypeAlias = Callable[[int, int | None], None]
+Sealed: TypeAlias = Callable[["Report", dict[Path, Path]], None]
 
 # Frames that wait between two threads.
 AHEAD = 4
@@ -66,11 +67,13 @@ def clear(
     encoding: Encoding | None = None,
     overwrite: bool = False,
     tick: Tick | None = None,
+    sealed: Sealed | None = None,
 ) -> Report:
     """Do one job: read a video, remove its haze, write every file of the job whole; folders that are missing are made.
 
     strength: 0..1.5, as in `Dehazer.dehaze`;  encoding: which part, and how it is compressed
     overwrite: replace files that exist;  tick: called with the frames done and how many there will be, if known
+    sealed: called with the report and the finished files, {final name: where it is now}, just before these get names
 
     Raises ImageError for what is no video or broken, UsageError for one that is not there and for targets that may not
     be written or cannot hold what the video has, NedrError when writing fails. No file has its final name then.
@@ -83,8 +86,10 @@ def clear(
         with ExitStack() as opened:
             sinks = {path: opened.enter_context(work.sink(path, part)) for path, part in parts.items()}
             work.run(sinks, tick or (lambda done, total: None))
-        notes = [*clip.notes, *sinks[job.result].notes]
-    return work.report(time.perf_counter() - started, notes)
+        report = work.report(time.perf_counter() - started, [*clip.notes, *sinks[job.result].notes])
+        if sealed:
+            sealed(report, parts)
+    return report
 
 
 def _part(path: Path, overwrite: bool) -> AbstractContextManager[Path]:

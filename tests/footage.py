@@ -1,0 +1,78 @@
+"""Real video files for the tests and benchmarks, made from photographs that may be shipped."""
+
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+from PIL import Image
+
+PHOTOS = Path(__file__).parent.parent / "examples"
+TICKS = 12800  # of a video's clock in a second
+AIRLIGHT = np.array([0.80, 0.82, 0.86], np.float32)
+COLOURS = {"colorspace": 1, "color_range": 1, "color_primaries": 1, "color_trc": 1}
+
+
+def panned(photo, size, count, *, step=3, sigma=0.0, seed=0):
+    """`count` frames (H, W, 3) float32 in [0, 1]: a window that moves over a photograph behind haze, with noise."""
+    height, width = size
+    travel = step * (count - 1)
+    picture = Image.open(PHOTOS / f"{photo}.jpg").convert("RGB").resize((width + travel, height))
+    clear = np.asarray(picture, np.float32) / 255
+    t = np.linspace(0.4, 0.9, height, dtype=np.float32)[:, None, None]
+    hazy, rng = clear * t + AIRLIGHT * (1 - t), np.random.default_rng(seed)
+    for number in range(count):
+        frame = hazy[:, number * step : number * step + width]
+        noise = rng.normal(0, sigma, frame.shape).astype(np.float32) if sigma else 0
+        yield np.clip(frame + noise, 0, 1)
+
+
+def coded(frame, format, *, matrix="ITU709", full=False):
+    """A frame (H, W, 3) in [0, 1] as FFmpeg holds it."""
+    deep = np.rint(frame * 65535).astype(np.uint16)
+    made = av.VideoFrame.from_ndarray(deep, "rgb48le") if "10" in format else None
+    made = made or av.VideoFrame.from_ndarray(np.rint(frame * 255).astype(np.uint8), "rgb24")
+    return made.reformat(format=format, dst_colorspace=matrix, dst_color_range="JPEG" if full else "MPEG")
+
+
+def film(path, frames, *, times=None, rate=25, format="yuv420p", codec="libx264", sound=True, **how):
+    """A video file of `frames` (H, W, 3) in [0, 1], shown at `times` in ticks, with sound unless told otherwise.
+
+    subtitles: whether there are some;  turned: degrees that it is to be turned by;  options: for the encoder
+    colours: what it states, as COLOURS;  metadata: of the whole file
+    """
+    frames = list(frames)
+    times = times or [number * TICKS // rate for number in range(len(frames))]
+    colours = how.get("colours", COLOURS)
+    with av.open(str(path), "w") as container:
+        container.metadata.update(how.get("metadata", {}))
+        options = {"crf": "12", "preset": "ultrafast"} if codec in ("libx264", "libx265") else {}
+        options |= {"x265-params": "log-level=error"} if codec == "libx265" else {}
+        video = container.add_stream(codec, rate=rate, options=options | how.get("options", {}))
+        video.height, video.width = frames[0].shape[:2]
+        video.pix_fmt, video.codec_context.time_base = format, Fraction(1, TICKS)
+        for name, value in colours.items():
+            setattr(video.codec_context, name, value)
+        if how.get("turned"):
+            video.set_display_rotation(how["turned"])
+        audio = container.add_stream("aac", rate=48000) if sound else None
+        for packet in _tone(audio, times[-1] / TICKS + 1 / rate) if audio else ():
+            container.mux(packet)
+        for frame, shown in zip(frames, times, strict=True):
+            picture = coded(frame, format, full=colours.get("color_range") == 2)
+            picture.pts, picture.time_base = shown, Fraction(1, TICKS)
+            container.mux(video.encode(picture))
+        container.mux(video.encode(None))
+    return path
+
+
+def _tone(stream, seconds):
+    """Packets of a tone that rises."""
+    clock = np.arange(1024, dtype=np.float32) / 48000
+    for number in range(int(seconds * 48000 / 1024)):
+        frame = av.AudioFrame("fltp", "stereo", 1024)
+        for plane in frame.planes:
+            plane.update(np.sin(clock * (2000 + 40 * number)).astype(np.float32).tobytes())
+        frame.sample_rate, frame.pts, frame.time_base = 48000, number * 1024, Fraction(1, 48000)
+        yield from stream.encode(frame)
+    yield from stream.encode(None)
