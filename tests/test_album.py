@@ -371,7 +371,8 @@ def test_a_run_killed_twice_is_finished_by_another(tree, weights):
     assert len(results("out")) == 300 - BAD  # nothing half written is left either
     begun = [entry["result"] for entry in journal("out") if "photo" in entry]
     finished = [entry["result"] for entry in journal("out") if "written" in entry]
-    assert len(finished) == len(set(finished)) == 300 - BAD  # none twice
+    assert len(finished) == len(set(finished))  # none twice
+    assert len(finished) >= 300 - BAD - 2 * 2  # a kill between the last name and its line costs the line alone
     assert len(begun) <= len(set(begun)) + 2 * 2  # those that the kills caught at work
     dehazer = Dehazer(weights)
     for row in rows[::20]:
