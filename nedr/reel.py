@@ -16,7 +16,7 @@ from av.container import InputContainer
 from av.packet import Packet
 from av.stream import Disposition, Stream
 from av.video.frame import VideoFrame
-from av.video.reformatter import ColorRange, Colorspace
+from av.video.reformatter import ColorRange, Colorspace, Interpolation
 from av.video.stream import VideoStream
 
 from nedr import clips
@@ -37,6 +37,9 @@ _MATRICES = {
     9: (0.2627, 0.0593, Colorspace.BT2020),
     10: (0.2627, 0.0593, Colorspace.BT2020),
 }
+EXACT = Interpolation.AREA | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT | Interpolation.FULL_CHR_H_INP
+"""How the scaler works: without this it rounds down, which dividing by t would make visible."""
+
 _BT709, _BT601 = 1, 6
 _HD = 720
 # How many pixels share a value of colour, across and down, from rich to poor.
@@ -177,7 +180,7 @@ class Clip:
         if (frame.format.name, frame.width, frame.height) == (still.format, still.width, still.height):
             frame.make_writable()
             return frame
-        how: dict[str, Any] = {"dst_colorspace": still.scaler, "dst_color_range": still.range}
+        how: dict[str, Any] = {"interpolation": EXACT, "dst_colorspace": still.scaler, "dst_color_range": still.range}
         if not frame.format.is_rgb:
             how |= {"src_colorspace": still.scaler, "src_color_range": still.range}
         return frame.reformat(still.width, still.height, still.format, **how)
@@ -186,7 +189,7 @@ class Clip:
         """A frame upright as RGB, uint8 (h, w, 3), with at most `side` pixels at the longer side."""
         scale = min(1.0, side / max(frame.width, frame.height))
         width, height = (max(1, round(length * scale)) for length in (frame.width, frame.height))
-        how: dict[str, Any] = {"interpolation": "AREA", "dst_color_range": ColorRange.JPEG}
+        how: dict[str, Any] = {"interpolation": EXACT, "dst_color_range": ColorRange.JPEG}
         if not frame.format.is_rgb:
             how |= {"src_colorspace": self.still.scaler, "src_color_range": self.still.range}
         rgb = frame.reformat(width, height, "rgb24", **how).to_ndarray()

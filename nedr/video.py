@@ -26,7 +26,7 @@ from nedr.errors import UsageError
 from nedr.field import HazeField, check_strength
 from nedr.pixels import Array
 from nedr.planes import PlaneDehazer
-from nedr.reel import Clip, Item, Sink, Still, arrays, blank, shown_with
+from nedr.reel import EXACT, Clip, Item, Sink, Still, arrays, blank, shown_with
 
 T = TypeVar("T")
 Tick: TypeAlias = Callable[[int, int | None], None]
@@ -198,7 +198,9 @@ def _ahead(items: Iterable[T]) -> Generator[T, None, None]:
 def _map(field: HazeField, still: Still, like: VideoFrame) -> VideoFrame:
     """The transmission in colours, shown when `like` is."""
     colours = VideoFrame.from_ndarray(field.preview(still.height, still.width), "rgb24")
-    frame = colours.reformat(format=still.format, dst_colorspace=still.scaler, dst_color_range=still.range)
+    frame = colours.reformat(
+        format=still.format, interpolation=EXACT, dst_colorspace=still.scaler, dst_color_range=still.range
+    )
     return shown_with(frame, like)
 
 

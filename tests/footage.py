@@ -5,11 +5,13 @@ from pathlib import Path
 
 import av
 import numpy as np
+from av.video.reformatter import Interpolation
 from PIL import Image
 
 PHOTOS = Path(__file__).parent.parent / "examples"
 TICKS = 12800  # of a video's clock in a second
 AIRLIGHT = np.array([0.80, 0.82, 0.86], np.float32)
+EXACT = Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT | Interpolation.FULL_CHR_H_INP
 COLOURS = {"colorspace": 1, "color_range": 1, "color_primaries": 1, "color_trc": 1}
 
 
@@ -32,7 +34,14 @@ def coded(frame, format, *, matrix="ITU709", full=False):
     deep = np.rint(frame * 65535).astype(np.uint16)
     made = av.VideoFrame.from_ndarray(deep, "rgb48le") if "10" in format else None
     made = made or av.VideoFrame.from_ndarray(np.rint(frame * 255).astype(np.uint8), "rgb24")
-    return made.reformat(format=format, dst_colorspace=matrix, dst_color_range="JPEG" if full else "MPEG")
+    range = "JPEG" if full else "MPEG"
+    return made.reformat(format=format, interpolation=EXACT, dst_colorspace=matrix, dst_color_range=range)
+
+
+def shown(frame, matrix="ITU709", full=False):
+    """A frame as it is seen: (H, W, 3) uint8."""
+    how = {"src_colorspace": matrix, "src_color_range": "JPEG" if full else "MPEG", "dst_color_range": "JPEG"}
+    return frame.reformat(format="rgb24", interpolation=EXACT, **how).to_ndarray()
 
 
 def film(path, frames, *, times=None, rate=25, format="yuv420p", codec="libx264", sound=True, **how):
