@@ -551,6 +551,35 @@ def _progress() -> Callable[..., None] | None:
     return show
 
 
+def _serve_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--host", default="127.0.0.1", help="the address to listen on (127.0.0.1: this computer only)")
+    parser.add_argument("--port", type=_count, default=8000, help="(8000)")
+    parser.add_argument("--token", help="what callers must send as `Authorization: Bearer TOKEN` (NEDR_TOKEN)")
+    parser.add_argument("--max-megabytes", type=_count, default=64, help="of one upload (64)")
+    parser.add_argument("--max-megapixels", type=_count, default=50, help="of one picture (50)")
+    parser.add_argument("--workers", type=_count, help="pictures at work at once (one per core)")
+    parser.add_argument("--queue", type=_count, default=32, help="pictures that may wait (32)")
+    parser.add_argument("--seconds", type=_count, default=60, help="the most that one picture may take (60)")
+    parser.add_argument("--weights", metavar="NAME|FILE", help="of `nedr weights list`, or an .onnx file (base)")
+
+
+def _serve(arguments: argparse.Namespace) -> int:
+    with _needs("nedr serve", "web"):
+        from nedr.dehazer import cores
+        from nedr.web.limits import Limits
+        from nedr.web.server import serve
+    limits = Limits(
+        body=arguments.max_megabytes * 1_000_000,
+        pixels=arguments.max_megapixels * 1_000_000,
+        workers=arguments.workers or cores(),
+        queue=arguments.queue,
+        seconds=arguments.seconds,
+    )
+    token = arguments.token or os.environ.get("NEDR_TOKEN") or None
+    serve(host=arguments.host, port=arguments.port, token=token, limits=limits, weights=arguments.weights)
+    return 0
+
+
 # Weights
 
 
@@ -667,6 +696,7 @@ WEIGHTS_HELP = ("list: what ships", "verify: check the files' sha256", "path: wh
 VERBS = {
     "dehaze": Verb("remove the haze from photographs", _dehaze_arguments, _dehaze),
     "info": Verb("print a photograph's airlight, haze density, mean transmission and size", _info_arguments, _info),
+    "serve": Verb("a page and an HTTP interface on this computer", _serve_arguments, _serve),
     "haze": Verb("put haze on clear photographs", _haze_arguments, _haze),
     "train": Verb("train a network", _train_arguments, _train),
     "ablate": Verb("train without KAN-CID, IDRM and DREM in turn, and compare", _ablate_arguments, _ablate),
