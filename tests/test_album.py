@@ -278,15 +278,14 @@ def test_a_full_disk_stops_the_run(folder, nedr, monkeypatch):
     def full(part, data):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(atomic, "_fill", full)
-    status, _, err = nedr("trip", "-o", "out", "--workers", "2")
+    with monkeypatch.context() as patch:
+        patch.setattr(atomic, "_fill", full)
+        status, _, err = nedr("trip", "-o", "out", "--workers", "2")
     assert status == 1
     assert len(err) == 2
     assert "No space left" in err[0]
     assert "39 left" in err[1]
     assert results("out") == set()
-    monkeypatch.undo()
-    os.chdir(folder)
     assert nedr("trip", "-o", "out")[0] == 0
     assert len(results("out")) == 40
 
