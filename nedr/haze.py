@@ -32,6 +32,8 @@ class HazeConfig:
     tint_slight: float = 0.3  # probability of A off grey by a few hundredths
     tint_strong: float = 0.15  # probability of dusk blue or dust orange
     patchy: float = 0.25  # probability that the haze itself is uneven
+    ambient: float = 0.35  # probability that A is the scene's own light instead, as in rooms, woods and under cloud
+    cast: float = 0.15  # probability of lamps or dusk that colour scene and airlight alike, which is to stay
     lit: float = 0.25  # probability that A varies over the picture by up to a fifth, as light indoors and at dusk does
     linear: float = 0.3  # probability that scene and airlight mix as light does, before the camera's gamma
     aerial: float = 0.5  # probability that an unmeasured clear picture keeps some natural veil, as most outdoor ones do
@@ -164,6 +166,24 @@ def draw_airlight(config: HazeConfig, rng: np.random.Generator) -> Array:
     return np.asarray(np.clip(colour, 0.0, 1.0), np.float32)
 
 
+def ambient_airlight(clear: Array, rng: np.random.Generator) -> Array:
+    """A (3,) of haze that scatters what the scene itself sends: its mean colour, brighter, greyer or a little stronger.
+
+    Such haze is often darker than the white things in it, and a pale wall is then no sign of haze.
+    """
+    mean = clear.mean(axis=(0, 1))
+    grey = mean.mean()
+    colour = grey + (mean - grey) * rng.uniform(0.3, 1.2)
+    return np.asarray(np.clip(colour * rng.uniform(0.95, 1.9), 0.1, 1.0), np.float32)
+
+
+def draw_cast(rng: np.random.Generator) -> Array:
+    """The colour of a scene's light (3,), its strongest channel at 1: mostly warm lamps, else a blue dusk."""
+    warm = rng.random() < 0.7
+    light = 1.0 - rng.uniform(0.1, 0.8) * np.array([0.0, rng.uniform(0.3, 0.6), 1.0])
+    return np.asarray(light if warm else 1.0 - 0.6 * (1.0 - light[::-1]), np.float32)
+
+
 def vary_exposure(image: Array, rng: np.random.Generator) -> Array:
     """Another camera's rendering of the same scene: gain, gamma and white balance."""
     balance = rng.uniform(0.92, 1.08, 3)
@@ -194,13 +214,16 @@ def synthesise(clear: Array, depth: Array, config: HazeConfig, rng: np.random.Ge
     height, width = depth.shape
     if rng.random() < config.exposure:
         clear = vary_exposure(clear, rng)
+    cast = draw_cast(rng) if rng.random() < config.cast else np.ones(3, np.float32)
+    clear = clear * cast
     density = float(rng.uniform(*(config.beta_light if rng.random() < config.light else config.beta)))
     optical = density * depth
     if rng.random() < config.patchy:
         unevenness = smooth_noise(height, width, rng, cells=int(rng.integers(3, 9)))
         optical = optical * (0.3 + 1.4 * unevenness) + rng.uniform(0.0, 0.6) * unevenness
     t = np.exp(-optical).astype(np.float32)
-    airlight = draw_airlight(config, rng)
+    ambient = rng.random() < config.ambient
+    airlight = ambient_airlight(clear, rng) if ambient else draw_airlight(config, rng) * cast
     if rng.random() < config.clear:
         t, density = np.ones_like(t), 0.0
     light = airlight

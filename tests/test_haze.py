@@ -9,6 +9,7 @@ from nedr.haze import (
     HazeConfig,
     add_haze,
     add_linear_haze,
+    ambient_airlight,
     apparent_transmission,
     draw_airlight,
     procedural_depth,
@@ -17,7 +18,8 @@ from nedr.haze import (
     transmission,
 )
 
-PLAIN = HazeConfig(patchy=0.0, clear=0.0, noise=0.0, jpeg=0.0, exposure=0.0, light=0.0, lit=0.0, linear=0.0)
+NEVER = ("patchy", "clear", "noise", "jpeg", "exposure", "light", "lit", "linear", "ambient", "cast")
+PLAIN = HazeConfig(**dict.fromkeys(NEVER, 0.0))
 
 
 @pytest.fixture
@@ -118,3 +120,22 @@ def test_sky_is_found_and_farthest(scene):
     assert found[25:].mean() < 0.05
     depth = procedural_depth(scene, np.random.default_rng(3))
     assert depth[:15].min() > depth[25:].mean()
+
+
+def test_ambient_haze_has_the_light_of_the_scene(scene):
+    orange = scene * np.array([1.0, 0.5, 0.25], np.float32)
+    for seed in range(20):
+        airlight = ambient_airlight(orange, np.random.default_rng(seed))
+        assert airlight[0] > airlight[1] > airlight[2] > 0
+        assert 0.9 * orange.mean() < airlight.mean() < 2.0 * orange.mean()
+
+
+def test_a_cast_colours_scene_and_airlight_and_stays(scene):
+    config = dataclasses.replace(PLAIN, cast=1.0, tint_slight=0.0, tint_strong=0.0)
+    for seed in range(20):
+        sample = synthesise(
+            np.full_like(scene, 0.5), np.ones((48, 64), np.float32), config, np.random.default_rng(seed)
+        )
+        cast = sample.clear[0, 0] / sample.clear.max()
+        np.testing.assert_allclose(sample.airlight / sample.airlight.max(), cast, atol=1e-5)
+        assert cast.min() < 0.97
