@@ -32,7 +32,7 @@ class HazeConfig:
     tint_slight: float = 0.3  # probability of A off grey by a few hundredths
     tint_strong: float = 0.15  # probability of dusk blue or dust orange
     patchy: float = 0.25  # probability that the haze itself is uneven
-    ambient: float = 0.35  # probability that A is the scene's own light instead, as in rooms, woods and under cloud
+    ambient: float = 0.2  # probability that A is the scene's own light instead, as in rooms, woods and under cloud
     cast: float = 0.15  # probability of lamps or dusk that colour scene and airlight alike, which is to stay
     lit: float = 0.25  # probability that A varies over the picture by up to a fifth, as light indoors and at dusk does
     linear: float = 0.3  # probability that scene and airlight mix as light does, before the camera's gamma
@@ -131,7 +131,7 @@ def procedural_depth(image: Array, rng: np.random.Generator) -> Array:
     """Draw a plausible depth (H, W) in (0, 1] for a picture nobody measured.
 
     Regions of the picture stand on the layout's ground (depth of their lowest row), lie on it, or float anywhere;
-    sky is farthest.
+    sky is farthest. In half of the pictures nothing is near, as from a hill or through a long lens.
     """
     height, width = image.shape[:2]
     plane = layout_depth(height, width, rng)
@@ -150,7 +150,8 @@ def procedural_depth(image: Array, rng: np.random.Generator) -> Array:
     tilt = 1.0 + 0.25 * (smooth_noise(height, width, rng, cells=int(rng.integers(3, 7))) - 0.5)
     depth = np.where(lying, plane, constant) * tilt
     depth = np.where(sky(image), depth.max() * rng.uniform(0.9, 1.3), depth)
-    return np.asarray((depth / depth.max()).clip(0.02, 1.0), np.float32)
+    nearest = max(0.0, rng.uniform(-0.6, 0.6))
+    return np.asarray((1.0 - (1.0 - nearest) * (1.0 - depth / depth.max())).clip(0.02, 1.0), np.float32)
 
 
 def draw_airlight(config: HazeConfig, rng: np.random.Generator) -> Array:

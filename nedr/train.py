@@ -64,6 +64,7 @@ class LossConfig:
     radiance_l1: float = 1.0
     radiance_rms: float = 1.0
     transmission_l1: float = 0.5
+    transmission_edges: float = 0.5
     airlight_l1: float = 0.3
     density_l1: float = 0.02
 
@@ -200,6 +201,7 @@ def warmup_losses(model: NeDR, batch: dict[str, Tensor], weights: LossConfig) ->
         "radiance_l1": losses.radiance_l1(radiance, batch["clear"]),
         "radiance_rms": losses.radiance_rms(radiance, batch["clear"]),
         "transmission_l1": losses.transmission_l1(estimate.transmission, batch["transmission"]),
+        "transmission_edges": losses.transmission_edges(estimate.transmission, batch["transmission"]),
         "airlight_l1": losses.airlight_l1(estimate.airlight, batch["airlight"], batch["transmission"]),
         "density_l1": losses.density_l1(estimate.density, batch["density"], model.config.density[0]),
     }

@@ -41,3 +41,13 @@ def test_unpaired_values_by_hand():
     assert losses.measured_depth_l1(full(0.8, 2, 1, 2, 2), truth).item() == pytest.approx(0.3 / 2)
     maps = lambda x: [x, 2 * x]  # noqa: E731
     assert losses.perceptual(maps, a, b).item() == pytest.approx(0.3 / 0.2, rel=1e-3)
+
+
+def test_edges_by_hand_and_blind_to_a_constant():
+    truth = full(0.5, 1, 1, 64, 64)
+    truth[..., :32, :] = 1.0  # on the lattice of 16 rows: one outline, 1, 2 and 4 of 15, 14 and 12 differences
+    flat = full(0.5, 1, 1, 16, 16)
+    expected = 0.5 * 0.5 * (1 / 15 + 2 / 14 + 4 / 12)
+    assert losses.transmission_edges(flat, truth).item() == pytest.approx(expected, rel=1e-5)
+    exact = losses.lattice_image(truth, 16, 16)
+    assert losses.transmission_edges(exact - 0.2, truth).item() == pytest.approx(0.0, abs=1e-6)
