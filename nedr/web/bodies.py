@@ -1,13 +1,16 @@
 """The picture in a request's body, raw or multipart, read into memory and never beyond the limit."""
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Coroutine
+from typing import Any, TypeVar
 
 from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 
 from nedr.web.limits import Limits, Refusal
+
+T = TypeVar("T")
 
 
 class _InMemory(MultiPartParser):
@@ -28,6 +31,27 @@ async def picture_bytes(request: Request, limits: Limits) -> bytes:
     if not data:
         raise Refusal(400, "expected a picture as the body or as the multipart field `image`, found nothing")
     return data
+
+
+async def unless_gone(request: Request, work: Coroutine[Any, Any, T]) -> T:
+    """The result of `work`. Raises ClientDisconnect, and cancels it, when the caller hangs up and none would read it.
+
+    The request's body must have been read.
+    """
+    working, gone = asyncio.ensure_future(work), asyncio.ensure_future(_hung_up(request))
+    try:
+        await asyncio.wait((working, gone), return_when=asyncio.FIRST_COMPLETED)
+        if working.done():
+            return working.result()
+        raise ClientDisconnect
+    finally:
+        working.cancel()
+        gone.cancel()
+
+
+async def _hung_up(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
 
 
 async def _read(request: Request, limits: Limits) -> bytes:
