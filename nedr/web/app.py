@@ -68,8 +68,12 @@ class Field(BaseModel):
 
 _BINARY = {"type": "string", "format": "binary"}
 _FILE = {"schema": _BINARY}
-_FORM = {"schema": {"type": "object", "required": ["image"], "properties": {"image": _BINARY}}}
-_BODIES = dict.fromkeys((*work.TYPES.values(), "image/heic"), _FILE) | {"multipart/form-data": _FORM}
+_KINDS = (*work.TYPES.values(), "image/heic")
+_FORM = {
+    "schema": {"type": "object", "required": ["image"], "properties": {"image": _BINARY}},
+    "encoding": {"image": {"contentType": ", ".join(_KINDS)}},
+}
+_BODIES = dict.fromkeys(_KINDS, _FILE) | {"multipart/form-data": _FORM}
 _BODY = {
     "requestBody": {
         "description": "A picture's file. What it is is told by its contents, whatever Content-Type says.",
@@ -106,7 +110,6 @@ def application(
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         dehazer.field(np.zeros((64, 64, 3), np.uint8))  # the first visitor need not wait for the weights
         yield
-        gate.close()
 
     app = FastAPI(
         title="nedr", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None, redirect_slashes=False
