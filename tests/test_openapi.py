@@ -5,9 +5,11 @@ from io import BytesIO
 import pytest
 
 pytest.importorskip("fastapi")
-pillow_heif = pytest.importorskip("pillow_heif")
-schemathesis = pytest.importorskip("schemathesis", reason="no schemathesis: pip install schemathesis")
+pytest.importorskip("pillow_heif")
+pytest.importorskip("schemathesis", reason="no schemathesis: pip install schemathesis")
 
+import pillow_heif
+import schemathesis
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from PIL import Image
