@@ -80,8 +80,11 @@ def test_a_preview_fits_its_size_and_its_transmission(client, dehazer):
         np.asarray(Image.open(BytesIO(b64decode(url.partition(",")[2]))).convert("RGB"))
         for url in (preview["picture"], preview["transmission"], *preview["maps"].values())
     ]
-    assert picture.shape == t.shape == maps[0].shape == maps[1].shape == (96, 128, 3)
-    expected = dehazer.field(PHOTO).transmission(96, 128, picture)
+    assert picture.shape == t.shape == (96, 128, 3)
+    field = dehazer.field(PHOTO)
+    assert np.array_equal(maps[0], field.preview(24, 32, "transmission"))
+    assert np.array_equal(maps[1], field.preview(24, 32, "depth"))
+    expected = field.transmission(96, 128, picture)
     assert np.abs((t[..., 0] * 256.0 + t[..., 1]) / 65535 - expected).mean() < 0.01
 
 

@@ -260,7 +260,7 @@ def test_maps_show(page, kind):
     choose(page, kind)
     field = nedr.Dehazer(threads=1).field(TEMPLE)
     shown = canvas(page)
-    assert np.array_equal(shown, field.preview(*shown.shape[:2], kind))
+    assert np.abs(shown.astype(float) - field.preview(*shown.shape[:2], kind)).mean() < 2
     shoot(page, kind)
     choose(page, "result")
     assert not np.array_equal(canvas(page), shown)

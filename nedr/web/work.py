@@ -1,6 +1,7 @@
 """What a worker does with one picture's bytes: clear it, or describe its haze for the page."""
 
 import json
+import zlib
 from base64 import b64encode
 from io import BytesIO
 from typing import Any, Literal, TypeAlias, get_args
@@ -28,6 +29,8 @@ TYPES = {
     "PPM": "image/x-portable-anymap",
 }
 NAME = "the picture"
+MAP_SCALE = 4
+"""Pixels of a preview for one of its maps, which are smooth."""
 
 
 def clear(
@@ -77,10 +80,12 @@ def describe(data: bytes, dehazer: Dehazer, pixels: int, preview: int | None) ->
 
 def _preview(field: HazeField, small: Array) -> dict[str, Any]:
     height, width = small.shape[:2]
-    maps = {kind: _url(_file(field.preview(height, width, kind), "PNG"), "png") for kind in get_args(Map)}
     packed = _packed(field.transmission(height, width, small))
-    return {"picture": _url(_file(small, "JPEG"), "jpeg"), "transmission": _url(_file(packed, "PNG"), "png")} | {
-        "maps": maps
+    size = -(-height // MAP_SCALE), -(-width // MAP_SCALE)
+    return {
+        "picture": _url(_file(small, "JPEG", quality=92), "jpeg"),
+        "transmission": _url(_file(packed, "PNG", compress_type=zlib.Z_RLE), "png"),  # noise, which packs badly
+        "maps": {kind: _url(_file(field.preview(*size, kind), "PNG"), "png") for kind in get_args(Map)},
     }
 
 
@@ -103,9 +108,9 @@ def _packed(t: Floats) -> Array:
     return np.stack([held >> 8, held & 255, np.zeros_like(held)], axis=2).astype(np.uint8)
 
 
-def _file(pixels: Array, format: str) -> bytes:
+def _file(pixels: Array, format: str, **options: int) -> bytes:
     file = BytesIO()
-    Image.fromarray(pixels).save(file, format, **({"quality": 92} if format == "JPEG" else {"compress_level": 1}))
+    Image.fromarray(pixels).save(file, format, compress_level=1, **options)
     return file.getvalue()
 
 

@@ -110,10 +110,15 @@ function askToken() {
 
 // The view
 
-async function pixels(url) {
+async function decoded(url) {
   const image = new Image();
   image.src = url;
   await image.decode();
+  return image;
+}
+
+async function pixels(url) {
+  const image = await decoded(url);
   const canvas = new OffscreenCanvas(image.width, image.height);
   const pen = canvas.getContext("2d", { willReadFrequently: true });
   pen.drawImage(image, 0, 0);
@@ -123,9 +128,9 @@ async function pixels(url) {
 async function show(item) {
   const ticket = view.opening += 1, { picture, transmission, maps } = item.field.preview;
   view.item = item;
-  const [before, t, ...drawn] = await Promise.all([picture, transmission, maps.transmission, maps.depth].map(pixels));
+  const loading = [pixels(picture), pixels(transmission), decoded(maps.transmission), decoded(maps.depth)];
+  const [before, { data }, ...drawn] = await Promise.all(loading);
   if (ticket !== view.opening) return; // another one was opened meanwhile
-  const { data } = t;
   Object.assign(view, { x: 0, y: 0, before, maps: { transmission: drawn[0], depth: drawn[1] } });
   view.t = new Uint16Array(data.length / 4);
   for (let k = 0; k < view.t.length; k += 1) view.t[k] = (data[4 * k] << 8) + data[4 * k + 1];
@@ -155,11 +160,12 @@ function shown() {
 }
 
 function render() {
-  const kind = shown(), { item } = view;
+  const kind = shown(), { item, before } = view, pen = $("after").getContext("2d");
   $("amount").value = item.strength.toFixed(2);
   $("legend").textContent = LEGENDS[kind];
   $("tag-after").textContent = kind === "result" ? "after" : kind;
-  $("after").getContext("2d").putImageData(kind === "result" ? cleared(item) : view.maps[kind], 0, 0);
+  if (kind === "result") pen.putImageData(cleared(item), 0, 0);
+  else pen.drawImage(view.maps[kind], 0, 0, before.width, before.height);
 }
 
 // J = A + gain * luma + colour gain * colour, as the library computes it; the gain is one of 65536.
