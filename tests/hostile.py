@@ -43,6 +43,28 @@ def form(number):
     return f"multipart/form-data; {rng.choice(kinds)}", whole
 
 
+def request(number):
+    """The bytes of a request that HTTP does not allow, or that ends before it should."""
+    rng = random.Random(number)
+    data = body(number)
+    line = rng.choice(
+        [b"POST /v1/dehaze HTTP/1.1", b"POST /v1/../../etc/passwd HTTP/1.1", b"\xff\xfe / HTTP/9.9", b"GET"]
+    )
+    heads = [
+        b"Content-Length: -1",
+        b"Content-Length: 99999999999999999999",
+        b"Content-Length: %d" % (len(data) + 7),
+        b"Content-Length: 3\r\nContent-Length: 4",
+        b"Transfer-Encoding: chunked",
+        b"Transfer-Encoding: chunked\r\nContent-Length: 5",
+        b"Content-Type: multipart/form-data; boundary=" + bytes(40),
+        b"X: " + b"a" * 200_000,
+        b": :",
+        b"Expect: 100-continue",
+    ]
+    return line + b"\r\nHost: x\r\n" + rng.choice(heads) + b"\r\n\r\n" + data
+
+
 @lru_cache
 def seeds():
     """Small honest files of every kind."""

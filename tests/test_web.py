@@ -13,11 +13,13 @@ from PIL import Image
 pytest.importorskip("fastapi")
 
 import hostile
+from starlette.requests import Request
 from starlette.testclient import TestClient
 
 from nedr import images
 from nedr.dehazer import Dehazer
 from nedr.web.app import application
+from nedr.web.bodies import picture_bytes
 from nedr.web.guard import CLIENT_GONE
 from nedr.web.limits import Gate, Limits, Refusal
 from nedr.web.server import Lines
@@ -120,6 +122,25 @@ def test_what_is_no_picture_is_refused(client, body, status):
 
 def test_a_body_of_unknown_length_is_counted(client):
     assert client.post("/v1/dehaze", content=iter([b"\xff" * 500_000] * 5)).status_code == 413
+
+
+@pytest.mark.parametrize(("chunks", "taken"), [(6, 6), (50, 17)], ids=["somewhat", "far"])
+def test_a_body_that_is_too_large_is_swallowed_within_bounds(chunks, taken):
+    sent = iter(
+        [{"type": "http.request", "body": bytes(500_000), "more_body": k < chunks} for k in range(1, chunks + 1)]
+    )
+    count = 0
+
+    async def receive():
+        nonlocal count
+        count += 1
+        return next(sent)
+
+    scope = {"type": "http", "method": "POST", "path": "/", "headers": [], "query_string": b""}
+    with pytest.raises(Refusal) as caught:
+        asyncio.run(picture_bytes(Request(scope, receive), Limits(body=2_000_000)))
+    assert caught.value.status == 413
+    assert count == taken
 
 
 @pytest.mark.parametrize("query", ["strength=2", "strength=nan", "strength=x", "format=svg", "map=../etc"])
@@ -251,6 +272,30 @@ def test_past_its_time_a_picture_is_refused():
     assert asyncio.run(scene()).status == 503
 
 
+def test_a_body_that_does_not_come_is_refused_and_frees_its_place(dehazer):
+    async def scene():
+        stalled = asyncio.Event()
+        status = await posted(application(dehazer=dehazer, limits=Limits(seconds=0.05)), None, stalled)
+        return status, stalled.is_set()
+
+    assert asyncio.run(scene()) == (408, False)
+
+
+def test_past_the_limit_callers_are_told_when_to_come_back(dehazer, monkeypatch):
+    go = threading.Event()
+    monkeypatch.setattr("nedr.web.work.clear", lambda *_, **__: (b"", "image/png") if go.wait(10) else None)
+
+    async def scene():
+        app, never = application(dehazer=dehazer, limits=Limits(workers=1, queue=1)), asyncio.Event()
+        calls = [asyncio.create_task(posted(app, b"x", never)) for _ in range(4)]
+        done, _ = await asyncio.wait(calls[2:])
+        refused = [task.result() for task in done]
+        go.set()
+        return refused, await asyncio.gather(*calls[:2])
+
+    assert asyncio.run(scene()) == ([429, 429], [200, 200])
+
+
 def test_a_caller_who_hangs_up_frees_its_place_and_its_waiting_work(dehazer, monkeypatch):
     started, go, done = threading.Event(), threading.Event(), []
 
@@ -283,8 +328,8 @@ def test_a_caller_who_hangs_up_frees_its_place_and_its_waiting_work(dehazer, mon
 
 
 async def posted(app, body, gone):
-    """The status of a request whose caller hangs up when `gone` is set."""
-    sent, messages = [], [{"type": "http.request", "body": body, "more_body": False}]
+    """The status of a request whose caller hangs up when `gone` is set, and sends nothing where `body` is None."""
+    sent, messages = [], [] if body is None else [{"type": "http.request", "body": body, "more_body": False}]
 
     async def receive():
         if not messages:

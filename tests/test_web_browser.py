@@ -309,9 +309,10 @@ def test_each_photograph_keeps_its_strength_and_all_come_down_with_it(desktop):
 
 @pytest.mark.parametrize("event", ["drop", "paste"])
 def test_photographs_arrive_by_drop_and_paste(desktop, event):
-    put_files(desktop, event, ["one.jpg", "two.jpg"])
+    names = ["one.jpg", "<img src=x onerror=alert(1)>.jpg"]
+    put_files(desktop, event, names)
     states(desktop, ["done", "done"])
-    assert desktop.locator("#list .open span").all_inner_texts() == ["one.jpg", "two.jpg"]
+    assert desktop.locator("#list .open span").all_inner_texts() == names
     assert desktop.is_visible("#viewer")
 
 

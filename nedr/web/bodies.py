@@ -12,6 +12,9 @@ from nedr.web.limits import Limits, Refusal
 
 T = TypeVar("T")
 
+SWALLOWED = 4
+"""Limits up to which a body that is too large is read and dropped: a caller still sending would not see the refusal."""
+
 
 class _InMemory(MultiPartParser):
     """Parts stay in memory: no upload reaches the disk."""
@@ -22,7 +25,7 @@ class _InMemory(MultiPartParser):
 async def picture_bytes(request: Request, limits: Limits) -> bytes:
     """The body's picture. Raises Refusal 400, 408 or 413 for a body that is broken, slow or too large."""
     stated = request.headers.get("content-length", "0")
-    if stated.isdecimal() and int(stated) > limits.body:
+    if stated.isdecimal() and int(stated) > SWALLOWED * limits.body:
         raise _too_large(limits)
     try:
         data = await asyncio.wait_for(_read(request, limits), limits.seconds)
@@ -72,9 +75,12 @@ async def _bounded(request: Request, limits: Limits) -> AsyncGenerator[bytes, No
     size = 0
     async for chunk in request.stream():
         size += len(chunk)
-        if size > limits.body:
-            raise _too_large(limits)
-        yield chunk
+        if size > SWALLOWED * limits.body:
+            break
+        if size <= limits.body:
+            yield chunk
+    if size > limits.body:
+        raise _too_large(limits)
 
 
 def _too_large(limits: Limits) -> Refusal:
