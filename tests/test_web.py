@@ -13,6 +13,7 @@ from PIL import Image
 pytest.importorskip("fastapi")
 
 import hostile
+import pictures
 from starlette.requests import Request
 from starlette.testclient import TestClient
 
@@ -44,6 +45,13 @@ def test_the_answer_is_the_librarys_file_byte_for_byte(client, dehazer):
     form = client.post("/v1/dehaze?strength=0.7", files={"image": ("../../etc/passwd", data)})
     assert raw.headers["content-type"] == "image/jpeg"
     assert raw.content == form.content == dehazer.dehaze(data, strength=0.7)
+
+
+@pytest.mark.parametrize("file", [pytest.param(data, id=name) for name, data in pictures.every_kind().items()])
+def test_every_kind_of_file_is_described_and_cleared_as_the_library_does(client, dehazer, file):
+    assert client.post("/v1/dehaze", content=file).content == dehazer.dehaze(file)
+    found = client.post("/v1/field?preview=64", content=file).json()
+    assert (found["height"], found["width"]) == images.read(file).pixels.shape[:2]
 
 
 def test_exif_is_kept(client):
