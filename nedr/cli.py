@@ -553,8 +553,11 @@ def _progress() -> Callable[..., None] | None:
 
 def _serve_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--host", default="127.0.0.1", help="the address to listen on (127.0.0.1: this computer only)")
-    parser.add_argument("--port", type=_count, default=8000, help="(8000)")
+    parser.add_argument("--port", type=_port, default=8000, help="0 for any that is free (8000)")
     parser.add_argument("--token", help="what callers must send as `Authorization: Bearer TOKEN` (NEDR_TOKEN)")
+    parser.add_argument(
+        "--allow-origin", metavar="ORIGIN", action="append", default=[], help="whose pages may call it, again for more"
+    )
     parser.add_argument("--max-megabytes", type=_count, default=64, help="of one upload (64)")
     parser.add_argument("--max-megapixels", type=_count, default=50, help="of one picture (50)")
     parser.add_argument("--workers", type=_count, help="pictures at work at once (one per core)")
@@ -576,7 +579,14 @@ def _serve(arguments: argparse.Namespace) -> int:
         seconds=arguments.seconds,
     )
     token = arguments.token or os.environ.get("NEDR_TOKEN") or None
-    serve(host=arguments.host, port=arguments.port, token=token, limits=limits, weights=arguments.weights)
+    serve(
+        host=arguments.host,
+        port=arguments.port,
+        token=token,
+        limits=limits,
+        origins=arguments.allow_origin,
+        weights=arguments.weights,
+    )
     return 0
 
 
@@ -645,6 +655,12 @@ def _overwrite_argument(parser: argparse.ArgumentParser) -> None:
 def _count(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"expected a whole number of at least 1, found {text!r}")
+    return int(text)
+
+
+def _port(text: str) -> int:
+    if not text.isdecimal() or int(text) > 65535:
+        raise argparse.ArgumentTypeError(f"expected a port from 0 to 65535, found {text!r}")
     return int(text)
 
 

@@ -18,6 +18,7 @@ from nedr.images import write
 from nedr.model.encoder import FrozenNormConv
 from nedr.model.nedr import VIEW_MULTIPLE, NeDR
 from nedr.model.rehaze import Rehazing
+from nedr.network import runtime
 
 if TYPE_CHECKING:
     import onnx
@@ -141,11 +142,9 @@ def store_half(model: "onnx.ModelProto") -> None:
 
 def compare(model: NeDR | Rehazing, graph: bytes, height: int, width: int) -> Parity:
     """Run one random view through both and take the largest difference of any output."""
-    import onnxruntime  # type: ignore[import-untyped]
-
     names = graph_of(model)
     inputs = example(names, height, width)
-    session = onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"])
+    session = runtime().InferenceSession(graph, providers=["CPUExecutionProvider"])
     found = session.run(names.outputs, {name: x.numpy() for name, x in zip(names.inputs, inputs, strict=True)})
     expected = [output.numpy() for output in model(*inputs)]
     return Parity(height, width, max(float(np.abs(a - b).max()) for a, b in zip(found, expected, strict=True)))

@@ -276,7 +276,7 @@ def _check(image: ImageFile.ImageFile, data: bytes, max_pixels: int) -> None:
     if width * height > max_pixels:
         raise ImageError(
             f"{width} x {height} = {width * height / 1e6:.0f} megapixels found, expected at most {max_pixels / 1e6:g}; "
-            "make it smaller or raise max_pixels"
+            "make it smaller, or raise the limit (max_pixels; --max-megapixels of nedr serve)"
         )
     if isinstance(image, TiffImagePlugin.TiffImageFile):
         _check_tiff(image, data)

@@ -1,8 +1,9 @@
 """The exported network, run by onnxruntime: a view of the picture in, its haze out. No torch."""
 
+import os
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -73,9 +74,7 @@ class Network:
 
     @cached_property
     def _session(self) -> "onnxruntime.InferenceSession":
-        import onnxruntime
-
-        session = opened(self.path, self.threads, self._provider(onnxruntime.get_available_providers()))
+        session = opened(self.path, self.threads, self._provider(runtime().get_available_providers()))
         self._check(session)
         return session
 
@@ -100,10 +99,20 @@ class Network:
             )
 
 
-def opened(path: Path, threads: int, providers: list[str]) -> "onnxruntime.InferenceSession":
-    """A session on the network in a file. Raises NedrError when onnxruntime cannot load it."""
+def runtime() -> Any:
+    """The module onnxruntime, which reports its use to its makers from 1.32 on unless told not to before it loads.
+
+    A user who sets ORT_DISABLE_TELEMETRY is heard.
+    """
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     import onnxruntime
 
+    return onnxruntime
+
+
+def opened(path: Path, threads: int, providers: list[str]) -> "onnxruntime.InferenceSession":
+    """A session on the network in a file. Raises NedrError when onnxruntime cannot load it."""
+    onnxruntime = runtime()
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1

@@ -1,6 +1,7 @@
 """Any picture in, the same kind of picture out; one view for all sizes; errors that name what is wrong."""
 
 import io
+import os
 import subprocess
 import sys
 
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageCms
 
 import nedr
-from nedr import dehazer, images, weights
+from nedr import dehazer, images, network, weights
 from nedr.dehazer import Dehazer
 from nedr.errors import ImageError, MissingExtraError, NedrError, UsageError
 from nedr.field import HazeField, Rendering
@@ -306,8 +307,7 @@ def test_a_strength_that_cannot_be_is_refused_before_anything_is_read(clear_view
 
 
 def test_an_absent_device_is_named(weights_file):
-    import onnxruntime
-
+    onnxruntime = network.runtime()
     absent = {"CUDAExecutionProvider": "cuda", "CoreMLExecutionProvider": "coreml"}
     name = next(name for provider, name in absent.items() if provider not in onnxruntime.get_available_providers())
     with pytest.raises(MissingExtraError, match=f"'{name}' needs"):
@@ -328,6 +328,14 @@ def test_importing_loads_neither_onnxruntime_nor_torch():
     code = "import sys, nedr.dehazer, nedr.field; print({'onnxruntime', 'torch', 'scipy'} & sys.modules.keys())"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
+
+
+def test_nothing_is_left_in_the_home_folder_nor_reported(tmp_path):
+    code = "import numpy, nedr; nedr.dehaze(numpy.zeros((64, 64, 3), numpy.uint8))"
+    home = {"HOME": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path / "cache"), "XDG_DATA_HOME": str(tmp_path / "data")}
+    inherited = {name: value for name, value in os.environ.items() if name != "ORT_DISABLE_TELEMETRY"}
+    subprocess.run([sys.executable, "-c", code], env=inherited | home, check=True)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_default_weights_are_loaded_once_and_dehaze():

@@ -1,13 +1,19 @@
 """The picture in a request's body, raw or multipart, read into memory and never beyond the limit."""
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Coroutine
+from typing import Any, TypeVar
 
 from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 
 from nedr.web.limits import Limits, Refusal
+
+T = TypeVar("T")
+
+SWALLOWED = 4
+"""Limits up to which a body that is too large is read and dropped: a caller still sending would not see the refusal."""
 
 
 class _InMemory(MultiPartParser):
@@ -19,7 +25,7 @@ class _InMemory(MultiPartParser):
 async def picture_bytes(request: Request, limits: Limits) -> bytes:
     """The body's picture. Raises Refusal 400, 408 or 413 for a body that is broken, slow or too large."""
     stated = request.headers.get("content-length", "0")
-    if stated.isdecimal() and int(stated) > limits.body:
+    if stated.isdecimal() and int(stated) > SWALLOWED * limits.body:
         raise _too_large(limits)
     try:
         data = await asyncio.wait_for(_read(request, limits), limits.seconds)
@@ -28,6 +34,27 @@ async def picture_bytes(request: Request, limits: Limits) -> bytes:
     if not data:
         raise Refusal(400, "expected a picture as the body or as the multipart field `image`, found nothing")
     return data
+
+
+async def unless_gone(request: Request, work: Coroutine[Any, Any, T]) -> T:
+    """The result of `work`. Raises ClientDisconnect, and cancels it, when the caller hangs up and none would read it.
+
+    The request's body must have been read.
+    """
+    working, gone = asyncio.ensure_future(work), asyncio.ensure_future(_hung_up(request))
+    try:
+        await asyncio.wait((working, gone), return_when=asyncio.FIRST_COMPLETED)
+        if working.done():
+            return working.result()
+        raise ClientDisconnect
+    finally:
+        working.cancel()
+        gone.cancel()
+
+
+async def _hung_up(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
 
 
 async def _read(request: Request, limits: Limits) -> bytes:
@@ -48,9 +75,12 @@ async def _bounded(request: Request, limits: Limits) -> AsyncGenerator[bytes, No
     size = 0
     async for chunk in request.stream():
         size += len(chunk)
-        if size > limits.body:
-            raise _too_large(limits)
-        yield chunk
+        if size > SWALLOWED * limits.body:
+            break
+        if size <= limits.body:
+            yield chunk
+    if size > limits.body:
+        raise _too_large(limits)
 
 
 def _too_large(limits: Limits) -> Refusal:

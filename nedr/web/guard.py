@@ -1,12 +1,11 @@
-"""What surrounds every request: security headers, the token, metrics, and one line of log without picture content."""
+"""What surrounds every request: security headers, the token, metrics, and a line of log without picture content."""
 
 import hmac
-import json
 import logging
 import time
-from typing import Any
+from collections.abc import Callable
 
-from prometheus_client import CollectorRegistry, Counter, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -23,53 +22,70 @@ HEADERS = {
     "Cache-Control": "no-store",
 }
 GUARDED = ("/v1/", "/metrics")
+CLIENT_GONE = 499
+"""The status that is logged and counted for a caller who hung up: nobody receives it."""
 
 
 class Metrics:
-    """Counts of one server, in a registry of its own."""
+    """Counts of one server, in a registry of its own; `pictures` tells how many are at work or waiting."""
 
-    def __init__(self) -> None:
+    def __init__(self, pictures: Callable[[], int]) -> None:
         self.registry = CollectorRegistry()
         self.requests = Counter("nedr_requests", "Requests", ["path", "status"], registry=self.registry)
         self.seconds = Histogram("nedr_request_seconds", "Time to the answer", ["path"], registry=self.registry)
+        Gauge("nedr_pictures", "Pictures at work or waiting", registry=self.registry).set_function(pictures)
+        ProcessCollector(registry=self.registry)
+
+
+class Token:
+    """The ASGI layer that lets only callers with the token at the pictures' interface and the metrics."""
+
+    def __init__(self, app: ASGIApp, *, token: str) -> None:
+        self.app, self.expected = app, f"Bearer {token}".encode()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on, or answer 401."""
+        await (self.app if self._admits(scope) else _REFUSED)(scope, receive, send)
+
+    def _admits(self, scope: Scope) -> bool:
+        if scope["type"] != "http" or not scope["path"].startswith(GUARDED):
+            return True
+        return hmac.compare_digest(Headers(scope=scope).get("authorization", "").encode(), self.expected)
+
+
+_REFUSED = JSONResponse(
+    {"error": "a token is needed: Authorization: Bearer TOKEN"}, 401, {"WWW-Authenticate": "Bearer"}
+)
 
 
 class Guard:
-    """The ASGI layer outside the application."""
+    """The outermost ASGI layer: nothing leaves without its headers, its line of log and its place in the metrics."""
 
-    def __init__(self, app: ASGIApp, *, metrics: Metrics, token: str | None, paths: frozenset[str]) -> None:
-        self.app, self.metrics, self.token, self.paths = app, metrics, token, paths
+    def __init__(self, app: ASGIApp, *, metrics: Metrics, paths: frozenset[str]) -> None:
+        self.app, self.metrics, self.paths = app, metrics, paths
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request, and count it."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        start, answer = time.perf_counter(), {"status": 499}
+        start, status = time.perf_counter(), CLIENT_GONE
 
         async def sending(message: Message) -> None:
+            nonlocal status
             if message["type"] == "http.response.start":
-                answer["status"] = message["status"]
+                status = message["status"]
                 MutableHeaders(scope=message).update(HEADERS)
             await send(message)
 
         try:
-            await self._admitted(scope)(scope, receive, sending)
+            await self.app(scope, receive, sending)
         finally:
-            self._record(scope, answer["status"], time.perf_counter() - start)
-
-    def _admitted(self, scope: Scope) -> ASGIApp:
-        if self.token is None or not scope["path"].startswith(GUARDED):
-            return self.app
-        given = Headers(scope=scope).get("authorization", "").encode()
-        if hmac.compare_digest(given, f"Bearer {self.token}".encode()):
-            return self.app
-        headers = {"WWW-Authenticate": "Bearer"}
-        return JSONResponse({"error": "a token is needed: Authorization: Bearer ..."}, 401, headers)
+            self._record(scope, status, time.perf_counter() - start)
 
     def _record(self, scope: Scope, status: int, seconds: float) -> None:
         path = scope["path"] if scope["path"] in self.paths else "other"
         self.metrics.requests.labels(path, str(status)).inc()
         self.metrics.seconds.labels(path).observe(seconds)
-        line: dict[str, Any] = {"method": scope["method"], "path": path, "status": status, "seconds": round(seconds, 4)}
-        LOG.info(json.dumps(line))
+        line = {"method": scope["method"], "path": path, "status": status, "seconds": round(seconds, 4)}
+        LOG.info("request", extra={"request": line})

@@ -59,7 +59,3 @@ class Gate:
             return await asyncio.wait_for(asyncio.wrap_future(task), self.limits.seconds)
         except TimeoutError:
             raise Refusal(503, f"not done within {self.limits.seconds:g} s", **{"Retry-After": "5"}) from None
-
-    def close(self) -> None:
-        """Wait for running work and end the threads."""
-        self._pool.shutdown(cancel_futures=True)

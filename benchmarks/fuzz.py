@@ -1,0 +1,112 @@
+"""Hostile bodies sent to a server of its own on this computer: statuses, slowest answers, memory.
+
+    python benchmarks/fuzz.py [--bodies 5000] [--seed 0]
+
+Every fourth body comes as a form, every tenth in a request that HTTP does not allow; such a connection may be closed
+without an answer (0), no other. A status of 500 or above, a connection that ends without an answer, one that takes
+ten seconds, or more than 64 MB of growth after the first tenth make it end with status 1.
+"""
+
+import argparse
+import http.client
+import socket
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
+from threading import local
+
+from serving import Server
+
+sys.path.append(str(Path(__file__).parents[1] / "tests"))
+
+import hostile
+
+CALLS = ("/v1/field", "/v1/field?preview=64", "/v1/field?format=png", "/v1/dehaze", "/v1/dehaze?map=depth")
+FORMATS = ("jpeg", "png", "tiff", "webp", "avif", "bmp", "ppm")
+GROWTH = 64e6
+PATIENCE = 10.0
+NO_ANSWER = 599
+held = local()
+
+
+def main() -> None:
+    """Send the bodies, print what came back, and exit with 1 if the server did what it must not."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--bodies", type=int, default=5000)
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    numbers = range(options.seed, options.seed + options.bodies)
+    tenth = len(numbers) // 10
+    with Server("--max-megapixels", "4", "--max-megabytes", "2") as server:
+        answers = list(posted(server, numbers[:tenth]))
+        before = server.memory()
+        answers += posted(server, numbers[tenth:])
+        growth, peak = server.memory() - before, server.peak()
+    statuses = Counter(status for status, _ in answers)
+    slowest = max(seconds for _, seconds in answers)
+    print(f"{len(answers)} bodies; answers: {', '.join(f'{n} x {status}' for status, n in sorted(statuses.items()))}")
+    print(f"slowest {slowest:.2f} s; memory {before / 1e6:.0f} MB after a tenth, growth {growth / 1e6:+.0f} MB")
+    print(f"peak {peak / 1e6:.0f} MB")
+    failed = any(status >= 500 for status in statuses)
+    sys.exit(failed or slowest > PATIENCE or growth > GROWTH)
+
+
+def posted(server: Server, numbers: range) -> Iterator[tuple[int, float]]:
+    """Status and seconds of each body, four at a time."""
+    with ThreadPoolExecutor(4) as pool:
+        yield from pool.map(lambda number: timed(server.port, number), numbers)
+
+
+def timed(port: int, number: int) -> tuple[int, float]:
+    """Send one body; the connection is held for the next one of this thread."""
+    if number % 10 == 9:
+        return raw(port, hostile.request(number))
+    kind, data = hostile.form(number) if number % 4 == 0 else ("application/octet-stream", hostile.body(number))
+    call = (*CALLS, f"/v1/dehaze?format={FORMATS[number % len(FORMATS)]}")[number % (len(CALLS) + 1)]
+    start = time.perf_counter()
+    status = answered(port, call, kind, data)
+    if status >= 500:
+        print(f"status {status} for body {number} on {call}")
+    return status, time.perf_counter() - start
+
+
+def raw(port: int, data: bytes) -> tuple[int, float]:
+    """Send bytes as they are and no more of them; the status, 0 where the server only closes the connection."""
+    start, answer = time.perf_counter(), b""
+    with socket.create_connection(("127.0.0.1", port), timeout=PATIENCE) as connection:
+        with suppress(OSError):  # refused before all was sent
+            connection.sendall(data)
+            connection.shutdown(socket.SHUT_WR)
+        try:
+            answer = connection.recv(16)
+        except TimeoutError:
+            return NO_ANSWER, time.perf_counter() - start
+        except ConnectionError:
+            pass
+    return int(answer[9:12]) if answer.startswith(b"HTTP/1.1 ") else 0, time.perf_counter() - start
+
+
+def answered(port: int, call: str, kind: str, data: bytes) -> int:
+    """The answer's status, 599 when there is none; a refusal may close the connection, so one fresh try follows."""
+    for fresh in (False, True):
+        if fresh or not hasattr(held, "connection"):
+            held.connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE)
+        try:
+            held.connection.request("POST", call, data, {"Content-Type": kind})
+            answer = held.connection.getresponse()
+            answer.read()
+        except (OSError, http.client.HTTPException) as error:
+            held.connection.close()
+            if fresh:
+                print(f"{call}: {error!r}")
+        else:
+            return answer.status
+    return NO_ANSWER
+
+
+if __name__ == "__main__":
+    main()
