@@ -6,7 +6,9 @@ import io
 import json
 import os
 import re
+import signal
 import sys
+import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -163,12 +165,26 @@ def _dehaze(arguments: argparse.Namespace) -> int:
         for task in session.dry():
             print(f"{task.job.photo} -> {task.error or ', '.join(map(str, task.job.targets))}")
         return 0
-    if arguments.watch:
-        with _needs("--watch", "watch"):
-            session.watch()
-    outcomes = session.once()
+    with _terminated_as_interrupted():
+        if arguments.watch:
+            with _needs("--watch", "watch"):
+                session.watch()
+        outcomes = session.once()
     failures = [outcome.error for outcome in outcomes if outcome.error]
     return 1 if failures and len(failures) < len(outcomes) else _status(failures)
+
+
+@contextmanager
+def _terminated_as_interrupted() -> Iterator[None]:
+    """Take SIGTERM, by which services and clusters end what they run, as Ctrl-C: nothing half made stays behind."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _session(arguments: argparse.Namespace) -> "Session":

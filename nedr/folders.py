@@ -22,7 +22,7 @@ OWN_MARKS = frozenset({"dehazed", "transmission", "compare"})
 
 
 # A .ts in a folder is more often TypeScript than a transport stream.
-_SUFFIXES = frozenset(images.SUFFIXES) | clips.READ_ONLY | (frozenset(clips.CONTAINERS) - {".ts"})
+_SUFFIXES = frozenset(images.SUFFIXES) | frozenset(clips.READ_ONLY) | (frozenset(clips.CONTAINERS) - {".ts"})
 
 
 @dataclass(frozen=True)

@@ -1,11 +1,12 @@
 """Video files opened and made: frames as planes in the order they are shown, everything else as it lies in the file."""
 
+import io
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 import av
 import numpy as np
@@ -14,7 +15,7 @@ from av.codec.codec import find_best_pix_fmt_of_list
 from av.codec.context import CodecContext, Flags
 from av.container import InputContainer
 from av.packet import Packet
-from av.stream import Disposition, Stream
+from av.stream import Discard, Disposition, Stream
 from av.video.frame import VideoFrame
 from av.video.reformatter import ColorRange, Colorspace, Interpolation
 from av.video.stream import VideoStream
@@ -24,6 +25,9 @@ from nedr.clips import Encoding
 from nedr.errors import ImageError, NedrError, UsageError
 from nedr.pixels import Array
 from nedr.planes import Coding
+
+if TYPE_CHECKING:
+    from av.container.core import Chapter
 
 Item: TypeAlias = "VideoFrame | Packet[Any]"
 
@@ -37,9 +41,18 @@ _MATRICES = {
     9: (0.2627, 0.0593, Colorspace.BT2020),
     10: (0.2627, 0.0593, Colorspace.BT2020),
 }
+TRANSPORT = frozenset(
+    {"h264", "libx264", "hevc", "libx265", "mpeg4", "mpeg2video", "mpeg1video"}
+    | {"aac", "ac3", "eac3", "mp2", "mp3", "dts", "opus", "truehd", "pcm_bluray"}
+    | {"dvb_subtitle", "dvb_teletext", "hdmv_pgs_subtitle"}
+)
+"""What a transport stream has a name for; FFmpeg writes anything else into it too, but nothing can read that."""
+
 EXACT = Interpolation.AREA | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT | Interpolation.FULL_CHR_H_INP
 """How the scaler works: without this it rounds down, which dividing by t would make visible."""
 
+# Seconds by which the parts of a video may well be shorter than it says.
+SLACK = 0.5
 _BT709, _BT601 = 1, 6
 _HD = 720
 # How many pixels share a value of colour, across and down, from rich to poor.
@@ -95,7 +108,8 @@ class Clip:
     """
 
     def __init__(self, path: Path, target: Path, encoding: Encoding) -> None:
-        self.path, self.encoding, self._damaged = path, encoding, 0
+        self.path, self.encoding = path, encoding
+        self._lost, self._incomplete, self._reached = 0, 0, Fraction(0)
         first = _first(path)
         parts = first.format.components
         self.codec = encoding.chosen(target.suffix.lower(), max(part.bits for part in parts))
@@ -120,14 +134,19 @@ class Clip:
         return self.stream.average_rate or self.stream.guessed_rate or Fraction(25)
 
     @property
+    def beat(self) -> Fraction:
+        """Seconds of which all frames' times are multiples, as far as is known."""
+        return 1 / self.stream.base_rate if self.stream.base_rate else self.time_base
+
+    @property
     def frames(self) -> int | None:
         """How many frames there will be, about; None if nobody knows."""
-        start, end = self.encoding.start or 0.0, self.encoding.end
+        start, end = self.encoding.span
         if not start and end is None and self.stream.frames:
             return self.stream.frames
-        whole = float(self.stream.duration * self.time_base) if self.stream.duration else None
+        whole = self.stream.duration * self.time_base if self.stream.duration else None
         if whole is None and self.container.duration:
-            whole = self.container.duration / av.time_base
+            whole = Fraction(self.container.duration, av.time_base)
         last = min((length for length in (whole, end) if length is not None), default=None)
         return None if last is None else max(1, round((last - start) * self.rate))
 
@@ -135,12 +154,30 @@ class Clip:
     def notes(self) -> list[str]:
         """What of the video got lost so far, one sentence each."""
         found = ["its transparency is left out"] if self._transparent else []
-        return found + ([f"{self._damaged} damaged packets gave no picture"] if self._damaged else [])
+        if self._lost or self._incomplete:
+            found.append(f"it is damaged: {self._lost} frames are lost, {self._incomplete} incomplete")
+        stated, reached = Fraction(self.container.duration or 0, av.time_base), self._reached
+        if self.encoding.end is None and stated - reached > max(SLACK, float(stated) / 50):
+            found.append(f"it breaks off after {float(reached):.1f} of {float(stated):.1f} seconds; copy it anew")
+        return found
+
+    @property
+    def chapters(self) -> "list[Chapter]":
+        """Those of the part that is asked for, counted from its start."""
+        (start, end), found = self.encoding.span, list["Chapter"]()
+        for chapter in self.container.chapters():
+            base = chapter["time_base"] or Fraction(1, 1000)
+            first, last = max(chapter["start"] * base, start), chapter["end"] * base
+            last = last if end is None else min(last, end)
+            if first < last:
+                found.append({**chapter, "start": round((first - start) / base), "end": round((last - start) / base)})
+        return found
 
     @property
     def others(self) -> list[Stream]:
         """Sound, subtitles, pictures on the cover, attachments, data: what is not decoded."""
-        return [stream for stream in self.container.streams if stream.index != self.stream.index]
+        streams = [stream for stream in self.container.streams if stream.index != self.stream.index]
+        return [stream for stream in streams if stream.discard < Discard.all]  # the text of MP4's chapters is none
 
     def items(self) -> Iterator[Item]:
         """Frames as they are shown, and packets of all other streams, those within the part that is asked for.
@@ -148,31 +185,38 @@ class Clip:
         Time stamps count from the start that is asked for. Raises ImageError for a file that cannot be read on.
         """
         origin = (self.stream.start_time or 0) * self.time_base
-        start = None if self.encoding.start is None else origin + Fraction(self.encoding.start)
-        end = None if self.encoding.end is None else origin + Fraction(self.encoding.end)
-        going = {stream.index for stream in self.container.streams.audio} | {self.stream.index}
+        start, end = self.encoding.span
+        steady = {stream.index for stream in self.container.streams.audio} | {self.stream.index}
+        over = set[int]()
         with reading(self.path):
             if start:
                 with suppress(av.error.FFmpegError):  # some kinds have no index: then all before it is decoded
-                    self.container.seek(int(start * av.time_base))
+                    self.container.seek(int((origin + start) * av.time_base))
             for packet in self.container.demux():
-                for item in self._decoded(packet) if end is None or packet.stream_index in going else ():
-                    when = None if item.pts is None or item.time_base is None else item.pts * item.time_base
-                    if end is not None and when is not None and when >= end:
-                        going.discard(packet.stream_index)
-                    elif start is None or when is None or when >= start:
-                        yield _moved(item, self.encoding.start)
-                if not going:
+                for item in () if packet.stream.index in over else self._decoded(packet):
+                    when = _time(item)
+                    if _is_cover(packet.stream):
+                        yield item
+                    elif end is not None and when is not None and when - origin >= end:
+                        over.add(packet.stream.index)
+                    elif not start or when is None or when - origin >= start:
+                        self._reached = max(self._reached, _end(item) - origin)
+                        yield _moved(item, start)
+                if steady <= over:
                     return
 
     def _decoded(self, packet: "Packet[Any]") -> Sequence[Item]:
-        if packet.stream_index != self.stream.index:
+        if packet.stream.index != self.stream.index:
+            if _is_cover(packet.stream) and packet.size:
+                packet.pts = packet.dts = 0  # it is there all the time, which some kinds write as no time
             return [packet] if packet.dts is not None else []
         try:
-            return packet.decode()
+            frames = packet.decode()
         except av.error.InvalidDataError:
-            self._damaged += 1
+            self._lost += 1
             return []
+        self._incomplete += sum(frame.is_corrupt for frame in frames)
+        return frames
 
     def planar(self, frame: VideoFrame) -> VideoFrame:
         """A frame in the layout of `still`, to be written to."""
@@ -207,8 +251,11 @@ class Sink:
     """
 
     def __init__(self, clip: Clip, path: Path, part: Path, still: Still, *, copies: bool) -> None:
-        self.path, self.notes = path, list[str]()
+        self.path, self.notes, self._clip = path, list[str](), clip
         self._last: int | None = None
+        self._end = Fraction(0)  # of the last frame, in seconds
+        self._first_dts: int | None = None
+        self._held: list[Packet[Any]] = []
         self._copied: dict[int, Stream] = {}
         kind = clips.CONTAINERS[path.suffix.lower()]
         with writing(path):
@@ -218,8 +265,8 @@ class Sink:
             self._step = max(1, round(1 / (clip.rate * clip.time_base)))
             if copies:
                 self._copied = {stream.index: copy for stream in clip.others if (copy := self._copy_of(stream, clip))}
-                if clip.encoding.start is None and clip.encoding.end is None:
-                    self._container.set_chapters(clip.container.chapters())
+                self._container.set_chapters(clip.chapters)
+            self._start(clip.codec.encoder)
 
     def __enter__(self) -> "Sink":
         return self
@@ -230,7 +277,7 @@ class Sink:
                 self._container.close()
             return
         with writing(self.path):
-            self._container.mux(self._stream.encode(None))
+            self._encode(None)
             self._container.close()
 
     def write(self, frame: VideoFrame) -> None:
@@ -239,29 +286,47 @@ class Sink:
         if self._last is not None and (frame.pts is None or frame.pts <= self._last):
             frame.pts = self._last + (self._step if frame.pts is None else 1)
         self._last = frame.pts = frame.pts or 0
+        self._end = _end(frame) if frame.duration else (frame.pts + self._step) * self._clip.time_base
         with writing(self.path):
-            self._container.mux(self._stream.encode(frame))
+            self._encode(frame)
 
     def copy(self, packet: "Packet[Any]") -> None:
         """A packet of another stream as it is."""
-        if packet.stream_index in self._copied:
-            packet.stream = self._copied[packet.stream_index]
+        copy = self._copied.get(packet.stream.index)
+        if copy is not None and not _is_pause(packet):
+            packet.stream = copy
             with writing(self.path):
                 self._container.mux(packet)
+
+    def _encode(self, frame: VideoFrame | None) -> None:
+        """Encode a frame, None at the end; the last packet is held back, as its length is known at the end alone."""
+        self._held += self._stream.encode(frame)
+        if self._first_dts is None and self._held:
+            self._first_dts = self._held[0].dts
+        if frame is None and self._held and self._container.format.name in ("mp4", "mov"):
+            # There the video is as long as its packets, and the last of these need not be of the last frame.
+            last, first = self._held[-1], self._first_dts
+            if last.dts is not None and first is not None:
+                last.duration = max(1, round(self._end / last.time_base) - (last.dts - first))
+        while len(self._held) > (frame is not None):
+            self._container.mux(self._held.pop(0))
 
     def _encoder(self, clip: Clip, still: Still) -> VideoStream:
         codec, crf = clip.codec, clip.encoding.crf
         options = dict(codec.options)
+        avi = self._container.format.name == "avi"
+        if avi:  # it keeps no time stamps: frames must come in their order, and evenly
+            options["bf"] = "0"
         if codec.quality is not None:
             options["crf"] = str(codec.quality if crf is None else crf)
         try:
             stream = self._container.add_stream(codec.encoder, rate=clip.rate, options=options)
         except ValueError as error:
-            raise UsageError(f"{self.path}: its container cannot hold {codec.encoder}; choose another") from error
+            raise self._unfit(codec.encoder) from error
         assert isinstance(stream, VideoStream)
         context = stream.codec_context
         stream.width, stream.height, stream.pix_fmt = still.width, still.height, still.format
-        context.time_base, context.thread_count = clip.time_base, 0
+        context.time_base, context.thread_count = clip.beat if avi else clip.time_base, 0
         context.colorspace, context.color_range = still.matrix, still.range
         context.color_primaries, context.color_trc = still.primaries, still.transfer
         context.flags |= Flags.frame_duration
@@ -273,19 +338,33 @@ class Sink:
         _describe(stream, clip.stream)
         return stream
 
+    def _start(self, encoder: str) -> None:
+        """Write the header, where some containers refuse what they said they would take."""
+        if self._container.format.name == "mpegts" and self._stream.codec_context.name not in TRANSPORT:
+            raise self._unfit(encoder)
+        try:
+            self._container.start_encoding()
+        except av.error.ArgumentError as error:
+            raise self._unfit(encoder) from error
+
+    def _unfit(self, encoder: str) -> UsageError:
+        return UsageError(f"{self.path.suffix} cannot hold video made by {encoder}; choose another --codec or .mkv")
+
     def _copy_of(self, stream: Stream, clip: Clip) -> Stream | None:
         """A stream for the packets of another; None for data that the container cannot hold."""
-        try:
+        name = f"{stream.codec_context.name} {stream.type}" if stream.codec_context else stream.type
+        if _holds(self._container.format.name, stream):
             copy = self._container.add_stream_from_template(stream, opaque=True)
-        except (ValueError, av.error.FFmpegError) as error:
-            name = f"{stream.codec_context.name} {stream.type}" if stream.codec_context else stream.type
-            if stream.type in ("audio", "subtitle"):
-                message = f"{self.path}: its container cannot hold the {name} of {clip.path}; choose "
-                raise UsageError(f"{message}{clips.result_suffix(clip.path)} or .mkv") from error
-            self.notes.append(f"its {name} stream {stream.index} is left out, which {self.path.suffix} cannot hold")
-            return None
-        _describe(copy, stream)
-        return copy
+            _describe(copy, stream)
+            if stream.type == "video" and not _is_cover(stream):
+                self.notes.append(f"its video stream {stream.index} comes along as it is; only the main one is cleared")
+            return copy
+        if stream.type in ("audio", "subtitle"):
+            fitting = [suffix for suffix, kind in clips.CONTAINERS.items() if _holds(kind, stream)]
+            expected = " or ".join(fitting) or f"a video without {stream.type}"
+            raise UsageError(f"{self.path.suffix} cannot hold the {name} of {clip.path}; expected {expected}")
+        self.notes.append(f"its {name} stream {stream.index} is left out, which {self.path.suffix} cannot hold")
+        return None
 
 
 def arrays(frame: VideoFrame, still: Still) -> list[Array]:
@@ -412,13 +491,47 @@ def _known(matrix: int, height: int) -> int:
     return matrix if matrix in _MATRICES else _BT709 if height >= _HD else _BT601
 
 
-def _moved(item: Item, start: float | None) -> Item:
+def _moved(item: Item, start: Fraction) -> Item:
     """A frame or a packet, shown `start` seconds earlier."""
     if start and item.time_base:
-        units = round(Fraction(start) / item.time_base)
+        units = round(start / item.time_base)
         item.pts = None if item.pts is None else item.pts - units
         item.dts = None if item.dts is None else item.dts - units
     return item
+
+
+def _is_cover(stream: Stream) -> bool:
+    """Whether a stream is one picture that stands for the file."""
+    return bool(stream.disposition & Disposition.attached_pic)
+
+
+def _is_pause(packet: "Packet[Any]") -> bool:
+    """Whether a packet is the silence between two subtitles in MP4, which muxers write of themselves."""
+    stream = packet.stream
+    return stream.type == "subtitle" and stream.codec_context.name == "mov_text" and bytes(packet) == b"\0\0"
+
+
+def _time(item: Item) -> Fraction | None:
+    """When a frame or a packet is shown, in seconds."""
+    return None if item.pts is None or item.time_base is None else item.pts * item.time_base
+
+
+def _end(item: Item) -> Fraction:
+    """Until when, in seconds."""
+    return (_time(item) or Fraction(0)) + (item.duration or 0) * (item.time_base or 0)
+
+
+def _holds(kind: str, stream: Stream) -> bool:
+    """Whether a container can hold copies of a stream's packets."""
+    if kind == "mpegts" and not (stream.codec_context and stream.codec_context.name in TRANSPORT):
+        return False
+    try:
+        with av.open(io.BytesIO(), "w", format=kind) as trial:
+            trial.add_stream_from_template(stream, opaque=True)
+            trial.start_encoding()
+    except (ValueError, av.error.FFmpegError):
+        return False
+    return True
 
 
 def _describe(copy: Stream, stream: Stream) -> None:
