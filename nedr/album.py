@@ -62,7 +62,8 @@ class Options:
 class Outcome:
     """What became of a task.
 
-    state: "done", "skipped" (it was finished before) or "failed";  haze: as `nedr.batch.Haze`, empty when failed
+    state: "done", "skipped" (it was finished before), "failed" or "left" (it was not come to)
+    haze: as `nedr.batch.Haze`, empty unless it is done
     seconds: of work on it;  error: why it failed
     """
 

@@ -226,7 +226,7 @@ def _tell(outcome: "Outcome", progress: "Progress", as_json: bool) -> None:
         _complain(f"{job.photo}: {note}")
     if as_json:
         print(json.dumps(found), flush=True)
-    elif outcome.state == "done" and not (progress.is_drawn and sys.stdout.isatty()):
+    elif outcome.state == "done" and not (progress.total > 1 and progress.is_drawn and sys.stdout.isatty()):
         print(f"{job.photo} -> {', '.join(map(str, job.targets))}", flush=True)
     if outcome.state != "skipped":
         progress.count(outcome)
