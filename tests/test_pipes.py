@@ -12,6 +12,7 @@ from PIL import Image
 from nedr import pipes
 from nedr.dehazer import Dehazer
 from nedr.errors import ImageError, UsageError
+from nedr.temporal import VideoDehazer
 
 ROOT = Path(__file__).parents[1]
 ENVIRONMENT = os.environ | {"PYTHONPATH": str(ROOT)}
@@ -67,12 +68,14 @@ def test_a_pipe_goes_alone(nedr, words):
     assert (done.returncode, done.stdout) == (2, b"")
 
 
-def test_raw_frames_come_out_one_by_one(nedr, weights):
-    frames = [ramp(20, 30, shift) for shift in (0, 20, 40)]
+def test_raw_frames_come_out_as_a_video(nedr, weights):
+    frames = [ramp(20, 30, shift) for shift in (0, 2, 4)]
     done = nedr("-", "--raw", "30x20", data=b"".join(frame.tobytes() for frame in frames))
     assert (done.returncode, done.stderr) == (0, b"")
     found = np.frombuffer(done.stdout, np.uint8).reshape(3, 20, 30, 3)
-    assert np.array_equal(found, [Dehazer(weights).dehaze(frame) for frame in frames])
+    assert np.array_equal(found, list(VideoDehazer(Dehazer(weights))(frames)))
+    assert np.array_equal(found[0], Dehazer(weights).dehaze(frames[0]))
+    assert not np.array_equal(found[2], Dehazer(weights).dehaze(frames[2]))  # on its own, as it would flicker
 
 
 def test_a_short_last_frame_is_an_error_behind_the_others(nedr):
