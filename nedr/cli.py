@@ -65,6 +65,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OSError as error:
         _complain(f"{error.filename}: {error.strerror}" if error.filename else str(error))
         return 1
+    except MemoryError:
+        _complain("this needs more memory than there is")
+        return 1
     except NedrError as error:
         _complain(str(error))
         return _status([error])
@@ -238,10 +241,12 @@ def _pipe(arguments: argparse.Namespace) -> int:
     from nedr.dehazer import Dehazer
 
     unfit = ("map", "compare", "json", "watch", "report", "dry_run")
-    if arguments.photos != ["-"] or any(getattr(arguments, name) for name in unfit):
+    if arguments.photos != ["-"] or any(getattr(arguments, name) for name in unfit) or sys.stdin is None:
         raise UsageError("a pipe takes one picture or --raw frames and gives just that: nedr - < IN > OUT")
     size = pipes.frame_size(arguments.raw) if arguments.raw else None
     kind = batch.format_of(f"standard output.{arguments.format}") if arguments.format else None
+    if size and kind:
+        raise UsageError("--raw frames have no --format: they come out as they come in, 8 bit RGB")
     if arguments.output not in (None, "-") or sys.stdout.isatty():
         raise UsageError("a pipe writes to standard output: nedr - < IN > OUT")
     how = {"method": arguments.method, "threads": arguments.threads, "device": arguments.device}

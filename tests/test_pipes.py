@@ -9,7 +9,7 @@ import pytest
 import standin
 from PIL import Image
 
-from nedr import pipes
+from nedr import cli, pipes
 from nedr.dehazer import Dehazer
 from nedr.errors import ImageError, UsageError
 from nedr.temporal import VideoDehazer
@@ -62,10 +62,40 @@ def test_what_is_no_picture_is_told_on_stderr_alone(nedr):
     assert done.stderr.startswith(b"nedr: standard input is not a picture")
 
 
-@pytest.mark.parametrize("words", [["-", "a.jpg"], ["-", "--map"], ["-", "--json"], ["a.jpg", "--raw", "4x4"]])
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["-", "a.jpg"],
+        ["-", "--map"],
+        ["-", "--json"],
+        ["a.jpg", "--raw", "4x4"],
+        ["-", "--raw", "4x4", "--format", "png"],
+    ],
+)
 def test_a_pipe_goes_alone(nedr, words):
     done = nedr(*words)
     assert (done.returncode, done.stdout) == (2, b"")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs a shell that closes files")
+def test_a_closed_input_is_a_wrong_call(weights):
+    command = f'"{sys.executable}" -m nedr - --weights "{weights}" <&-'
+    done = subprocess.run(["sh", "-c", command], capture_output=True, env=ENVIRONMENT)
+    assert (done.returncode, done.stdout) == (2, b"")
+    assert done.stderr.count(b"\n") == 1
+
+
+def test_frames_larger_than_memory_are_one_line(weights, monkeypatch, capsys):
+    class Endless:
+        buffer = None
+
+        def read(self, size):
+            raise MemoryError
+
+    Endless.buffer = Endless()
+    monkeypatch.setattr(sys, "stdin", Endless())
+    assert cli.main(["-", "--raw", "999999x999999", "--weights", str(weights)]) == 1
+    assert capsys.readouterr().err == "nedr: this needs more memory than there is\n"
 
 
 def test_raw_frames_come_out_as_a_video(nedr, weights):
