@@ -1,0 +1,142 @@
+"""Photographs per second of a folder, beside one file after another, and what a cluster of such cores would cost.
+
+    python benchmarks/album.py                       2 megapixels, two workers
+    python benchmarks/album.py --megapixels 12       what docs/scale.md counts with
+    python benchmarks/album.py --ray                 also the Ray pipeline, one actor for each worker
+
+The photographs are JPEGs made of those in examples/, on the disk of the folder for temporary files. `one after another`
+is `nedr.batch.clear` in a loop, on one thread and on as many as there are workers; `folder` is all of
+`nedr FOLDER -o OUT`: search, manifest, sync to disk, report. The ways take turns, and of each the best round counts.
+"""
+
+import argparse
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from bench import machine, table
+from PIL import Image
+
+from nedr import batch
+from nedr.batch import Job
+from nedr.dehazer import Dehazer
+from nedr.session import Session
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+HOURS = 1_000_000 / 3600  # for a million photographs, at one each second
+
+
+def main() -> None:
+    """Parse the options, take the times, print the tables."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--megapixels", type=float, default=2)
+    parser.add_argument("--photographs", type=int, default=24)
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--ray", action="store_true")
+    options = parser.parse_args()
+    print(machine(), f"\n{options.photographs} photographs, best of {options.rounds} rounds\n", sep="")
+    with tempfile.TemporaryDirectory() as held:
+        folder = Path(held)
+        photos = album(folder / "trip", options.photographs, options.megapixels)
+        ways = {"one after another, 1 thread": one_by_one(photos, 1)}
+        if options.workers > 1:
+            ways[f"one after another, {options.workers} threads"] = one_by_one(photos, options.workers)
+        ways[f"folder, {options.workers} workers"] = whole_folder(folder / "trip", options.workers)
+        if options.ray:
+            ways[f"Ray, {options.workers} actors"] = on_ray(folder / "trip", options.workers)
+        times = {name: list[tuple[float, float]]() for name in ways}
+        for number in range(options.rounds):
+            for name, way in ways.items():
+                times[name].append(timed(way, folder / f"out {number} {name}"))
+    report(times, options.photographs, options.workers)
+
+
+def report(times: dict[str, list[tuple[float, float]]], count: int, workers: int) -> None:
+    """Print the best round of each way, and what it means for a million photographs."""
+    first, rows = 0.0, []
+    for name, rounds in times.items():
+        rate = count / min(wall for wall, _ in rounds)
+        processor = min(cpu for _, cpu in rounds) / count
+        first = first or rate
+        hours = HOURS / rate * workers if not name.startswith("one") else HOURS / rate
+        rows.append(
+            [name, f"{rate:.2f}", f"{rate / first:.2f}x", f"{processor:.3f}" if processor else "", f"{hours:.0f}"]
+        )
+    table(["way", "photographs/s", "ratio", "processor s each", "core hours per million"], rows)
+
+
+def album(folder: Path, count: int, megapixels: float) -> list[Path]:
+    """JPEGs of quality 90, each another part of an example photograph and no two alike."""
+    folder.mkdir()
+    width = round((megapixels * 1e6 * 4 / 3) ** 0.5)
+    examples = [Image.open(photo).convert("RGB") for photo in sorted(EXAMPLES.glob("*.jpg"))]
+    made = []
+    for number in range(count):
+        source = examples[number % len(examples)]
+        left = 3 * number % (source.width // 8)
+        box = (left, 0, left + source.width * 7 // 8, source.height)
+        picture = source.resize((width, width * 3 // 4), Image.Resampling.BICUBIC, box)
+        grain = np.random.default_rng(number).normal(0, 2, (width * 3 // 4, width, 1))
+        pixels = np.clip(np.asarray(picture) + grain, 0, 255).astype(np.uint8)
+        made.append(folder / f"{number:03}.jpg")
+        Image.fromarray(pixels).save(made[-1], quality=90)
+    return made
+
+
+def one_by_one(photos: list[Path], threads: int) -> Callable[[Path], None]:
+    """A loop over the photographs."""
+    dehazer = Dehazer(threads=threads)
+
+    def way(out: Path) -> None:
+        for photo in photos:
+            batch.clear(Job(photo, out / photo.name), dehazer)
+
+    return way
+
+
+def whole_folder(folder: Path, workers: int) -> Callable[[Path], None]:
+    """What the command does."""
+
+    def way(out: Path) -> None:
+        session = Session(
+            [str(folder)],
+            tell=lambda outcome, progress: None,
+            say=lambda line: None,
+            output=str(out),
+            workers=workers,
+            threads=workers,
+        )
+        assert all(outcome.state == "done" for outcome in session.once())
+
+    return way
+
+
+def on_ray(folder: Path, actors: int) -> Callable[[Path], None]:
+    """The Ray pipeline on this machine, its start not counted."""
+    import ray
+
+    import nedr.ray
+
+    ray.init(num_cpus=actors, include_dashboard=False, logging_level="ERROR", log_to_driver=False)
+    ray.data.DataContext.get_current().enable_progress_bars = False
+
+    def way(out: Path) -> None:
+        ds = nedr.ray.photographs(str(folder))
+        rows = nedr.ray.dehaze_files(ds, str(out), root=str(folder), actors=actors, batch_size=4).take_all()
+        assert all(row["outcome"] == "done" for row in rows)
+
+    return way
+
+
+def timed(way: Callable[[Path], None], out: Path) -> tuple[float, float]:
+    """Seconds, and processor seconds of this process, of one run into a new folder."""
+    wall, processor = time.perf_counter(), time.process_time()
+    way(out)
+    return time.perf_counter() - wall, time.process_time() - processor
+
+
+if __name__ == "__main__":
+    main()
