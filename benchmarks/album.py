@@ -12,7 +12,7 @@ is `nedr.batch.clear` in a loop, on one thread and on as many as there are worke
 import argparse
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +25,7 @@ from nedr.dehazer import Dehazer
 from nedr.session import Session
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
-HOURS = 1_000_000 / 3600  # for a million photographs, at one each second
+MILLION = 1_000_000
 
 
 def main() -> None:
@@ -41,31 +41,28 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as held:
         folder = Path(held)
         photos = album(folder / "trip", options.photographs, options.megapixels)
-        ways = {"one after another, 1 thread": one_by_one(photos, 1)}
-        if options.workers > 1:
-            ways[f"one after another, {options.workers} threads"] = one_by_one(photos, options.workers)
-        ways[f"folder, {options.workers} workers"] = whole_folder(folder / "trip", options.workers)
+        cores = options.workers
+        ways = {"one after another, 1 thread": (1, one_by_one(photos, 1))}
+        ways |= {f"one after another, {cores} threads": (cores, one_by_one(photos, cores))}
+        ways |= {f"folder, {cores} workers": (cores, whole_folder(folder / "trip", cores))}
         if options.ray:
-            ways[f"Ray, {options.workers} actors"] = on_ray(folder / "trip", options.workers)
-        times = {name: list[tuple[float, float]]() for name in ways}
+            ways |= {f"Ray, {cores} actors": (cores, on_ray(folder / "trip", cores))}
+        times = {name: list[float]() for name in ways}
         for number in range(options.rounds):
-            for name, way in ways.items():
+            for name, (_, way) in ways.items():
                 times[name].append(timed(way, folder / f"out {number} {name}"))
-    report(times, options.photographs, options.workers)
+    table(
+        ["way", "photographs/s", "ratio", "core hours per million"],
+        report({name: (cores, min(times[name])) for name, (cores, _) in ways.items()}, options.photographs),
+    )
 
 
-def report(times: dict[str, list[tuple[float, float]]], count: int, workers: int) -> None:
-    """Print the best round of each way, and what it means for a million photographs."""
-    first, rows = 0.0, []
-    for name, rounds in times.items():
-        rate = count / min(wall for wall, _ in rounds)
-        processor = min(cpu for _, cpu in rounds) / count
-        first = first or rate
-        hours = HOURS / rate * workers if not name.startswith("one") else HOURS / rate
-        rows.append(
-            [name, f"{rate:.2f}", f"{rate / first:.2f}x", f"{processor:.3f}" if processor else "", f"{hours:.0f}"]
-        )
-    table(["way", "photographs/s", "ratio", "processor s each", "core hours per million"], rows)
+def report(found: dict[str, tuple[int, float]], count: int) -> Iterator[list[str]]:
+    """A row for each way, of its cores and its seconds for `count` photographs; ratios are to the first."""
+    _, first = next(iter(found.values()))
+    for name, (cores, seconds) in found.items():
+        hours = MILLION * seconds / count * cores / 3600
+        yield [name, f"{count / seconds:.2f}", f"{first / seconds:.2f}x", f"{hours:.0f}"]
 
 
 def album(folder: Path, count: int, megapixels: float) -> list[Path]:
@@ -131,11 +128,11 @@ def on_ray(folder: Path, actors: int) -> Callable[[Path], None]:
     return way
 
 
-def timed(way: Callable[[Path], None], out: Path) -> tuple[float, float]:
-    """Seconds, and processor seconds of this process, of one run into a new folder."""
-    wall, processor = time.perf_counter(), time.process_time()
+def timed(way: Callable[[Path], None], out: Path) -> float:
+    """Seconds of one run into a new folder."""
+    started = time.perf_counter()
     way(out)
-    return time.perf_counter() - wall, time.process_time() - processor
+    return time.perf_counter() - started
 
 
 if __name__ == "__main__":

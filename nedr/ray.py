@@ -155,7 +155,8 @@ class _Actor:
         if exists and known == _key(settings, size, stamp):
             return "skipped", name, None, None
         data = fs.cat_file(source)
-        files, haze = batch.render(job, data, self._dehazer, strength=options.strength, quality=options.quality)
+        strength, quality = options.strength, options.quality
+        files, haze = batch.render(job, data, self._dehazer, strength=strength, quality=quality, name=path)
         made = files[job.result]
         if exists and known is None and not options.overwrite and self._fs.cat_file(target) != made:
             raise UsageError(f"{self._plan.output}/{name} exists and is left as it is; overwrite=True replaces it")
