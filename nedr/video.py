@@ -27,7 +27,8 @@ from nedr.errors import UsageError
 from nedr.field import HazeField, check_strength
 from nedr.pixels import Array
 from nedr.planes import PlaneDehazer
-from nedr.reel import EXACT, Clip, Item, Sink, Still, arrays, blank, shown_with
+from nedr.reel import EXACT, Clip, Item, Still, arrays, blank, shown_with
+from nedr.sink import Sink
 
 T = TypeVar("T")
 Tick: TypeAlias = Callable[[int, int | None], None]

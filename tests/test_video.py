@@ -17,7 +17,7 @@ pytest.importorskip("av", reason="needs the extra [video]")
 import av
 import footage
 
-from nedr import cli, reel, video
+from nedr import cli, reel, sink, video
 from nedr.batch import Job
 from nedr.clips import Encoding
 from nedr.dehazer import Dehazer
@@ -346,19 +346,19 @@ def test_the_bar_counts_frames(folder, weights):
 def test_only_a_few_frames_are_held_whatever_the_length(folder, weights, monkeypatch):
     """Frames wait in three places between the threads, AHEAD in each, and one is at work on either side of each."""
     read, waiting = [], []
-    decoded, write = reel.Clip._decoded, reel.Sink.write
+    decoded, write = reel.Clip._decoded, sink.Sink.write
 
     def counted(clip, packet):
         items = decoded(clip, packet)
         read.extend(items)
         return items
 
-    def measured(sink, frame):
+    def measured(target, frame):
         waiting.append(len(read) - len(waiting))
-        write(sink, frame)
+        write(target, frame)
 
     monkeypatch.setattr(reel.Clip, "_decoded", counted)
-    monkeypatch.setattr(reel.Sink, "write", measured)
+    monkeypatch.setattr(sink.Sink, "write", measured)
     clip = footage.film(folder / "clip.mkv", footage.panned("temple", (32, 48), 150), sound=False)
     encoding = Encoding(end=5.9)
     video.clear(Job(clip, folder / "clear.mkv"), Dehazer(weights, threads=1), encoding=encoding)
@@ -400,12 +400,12 @@ def test_a_killed_clip_is_done_anew_and_nothing_of_it_stays(folder, weights):
 def test_what_fails_in_the_middle_leaves_no_file(folder, weights, monkeypatch):
     clip, steps = film(folder / "clip.mp4"), []
 
-    def full(sink, frame):
+    def full(target, frame):
         steps.append(frame)
         if len(steps) == 6:
             raise NedrError("no space left")
 
-    monkeypatch.setattr(reel.Sink, "write", full)
+    monkeypatch.setattr(sink.Sink, "write", full)
     job = Job(clip, folder / "out/clear.mp4", map=folder / "out/map.mp4")
     with pytest.raises(NedrError, match="no space left"):
         video.clear(job, Dehazer(weights, threads=1))
