@@ -135,6 +135,26 @@ def test_links_in_circles_end_and_each_folder_is_read_once(folder, nedr):
     assert results("out") == {"z/a.png", "far/c.png"}
 
 
+@pytest.mark.skipif(os.name == "nt", reason="links need a right of their own on Windows")
+def test_a_link_to_itself_costs_nothing_but_itself(folder, nedr):
+    photograph(folder / "trip/a.png")
+    for name in ("loop", "loop.jpg"):
+        (folder / "trip" / name).symlink_to(name)
+    status, _, err = nedr("trip", "-o", "out")
+    assert status == 1
+    assert "loop.jpg" in err[0]
+    assert "1 cleared, 0 done before, 1 failed" in err[1]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have names in Unicode alone")
+def test_names_that_are_no_text_go_through(folder, nedr):
+    name = os.fsdecode(b"\xff\xe9t\xe9.png")
+    photograph(folder / "trip" / name)
+    assert nedr("trip", "-o", "out", "--report", "r.csv", "--json")[0] == 0
+    assert results("out") == {name}
+    assert nedr("trip", "-o", "out")[2][0].startswith("nedr: 0 cleared, 1 done before")
+
+
 def test_names_that_some_disks_hold_for_the_same_stay_apart(folder, nedr):
     for name in ("a.jpg", "A.jpg", "a.png", "u\u0308.png", "\u00fc.png"):
         photograph(folder / "trip" / name)
