@@ -2,7 +2,7 @@
 
     python benchmarks/album.py                       2 megapixels, two workers
     python benchmarks/album.py --megapixels 12       what docs/scale.md counts with
-    python benchmarks/album.py --ray                 also the Ray pipeline, one actor for each worker
+    python benchmarks/album.py --ray                 also the Ray pipeline, one actor for each core
 
 The photographs are JPEGs made of those in examples/, on the disk of the folder for temporary files. `one after another`
 is `nedr.batch.clear` in a loop, on one thread and on as many as there are workers; `folder` is all of
@@ -50,7 +50,7 @@ def main() -> None:
         times = {name: list[float]() for name in ways}
         for number in range(options.rounds):
             for name, (_, way) in ways.items():
-                times[name].append(timed(way, folder / f"out {number} {name}"))
+                times[name].append(way(folder / f"out {number} {name}"))
     table(
         ["way", "photographs/s", "ratio", "core hours per million"],
         report({name: (cores, min(times[name])) for name, (cores, _) in ways.items()}, options.photographs),
@@ -83,21 +83,24 @@ def album(folder: Path, count: int, megapixels: float) -> list[Path]:
     return made
 
 
-def one_by_one(photos: list[Path], threads: int) -> Callable[[Path], None]:
+def one_by_one(photos: list[Path], threads: int) -> Callable[[Path], float]:
     """A loop over the photographs."""
     dehazer = Dehazer(threads=threads)
 
-    def way(out: Path) -> None:
+    def way(out: Path) -> float:
+        started = time.perf_counter()
         for photo in photos:
             batch.clear(Job(photo, out / photo.name), dehazer)
+        return time.perf_counter() - started
 
     return way
 
 
-def whole_folder(folder: Path, workers: int) -> Callable[[Path], None]:
+def whole_folder(folder: Path, workers: int) -> Callable[[Path], float]:
     """What the command does."""
 
-    def way(out: Path) -> None:
+    def way(out: Path) -> float:
+        started = time.perf_counter()
         session = Session(
             [str(folder)],
             tell=lambda outcome, progress: None,
@@ -107,12 +110,13 @@ def whole_folder(folder: Path, workers: int) -> Callable[[Path], None]:
             threads=workers,
         )
         assert all(outcome.state == "done" for outcome in session.once())
+        return time.perf_counter() - started
 
     return way
 
 
-def on_ray(folder: Path, actors: int) -> Callable[[Path], None]:
-    """The Ray pipeline on this machine, its start not counted."""
+def on_ray(folder: Path, actors: int) -> Callable[[Path], float]:
+    """The Ray pipeline on this machine, the start of its actors (seconds, whatever is to be done) counted."""
     import ray
 
     import nedr.ray
@@ -120,19 +124,13 @@ def on_ray(folder: Path, actors: int) -> Callable[[Path], None]:
     ray.init(num_cpus=actors, include_dashboard=False, logging_level="ERROR", log_to_driver=False)
     ray.data.DataContext.get_current().enable_progress_bars = False
 
-    def way(out: Path) -> None:
-        ds = nedr.ray.photographs(str(folder))
+    def way(out: Path) -> float:
+        started, ds = time.perf_counter(), nedr.ray.photographs(str(folder))
         rows = nedr.ray.dehaze_files(ds, str(out), root=str(folder), actors=actors, batch_size=4).take_all()
         assert all(row["outcome"] == "done" for row in rows)
+        return time.perf_counter() - started
 
     return way
-
-
-def timed(way: Callable[[Path], None], out: Path) -> float:
-    """Seconds of one run into a new folder."""
-    started = time.perf_counter()
-    way(out)
-    return time.perf_counter() - started
 
 
 if __name__ == "__main__":
