@@ -50,6 +50,7 @@ def film(path, frames, *, times=None, rate=25, format="yuv420p", codec="libx264"
 
     subtitles: a text in SRT;  turned: degrees that it is to be turned by;  options: for the encoder
     colours: what it states, as COLOURS;  metadata: of the whole file;  chapters: as PyAV takes them
+    attached: a font's bytes
     """
     frames = list(frames)
     times = times or [number * TICKS // rate for number in range(len(frames))]
@@ -69,6 +70,8 @@ def film(path, frames, *, times=None, rate=25, format="yuv420p", codec="libx264"
         audio = container.add_stream("aac", rate=48000) if sound else None
         titles = _captions(container, how["subtitles"]) if how.get("subtitles") else []
         container.set_chapters(how.get("chapters", []))
+        if how.get("attached"):
+            container.add_attachment("font.ttf", "font/ttf", how["attached"])
         for packet in [*(_tone(audio, times[-1] / TICKS + 1 / rate) if audio else ()), *titles]:
             container.mux(packet)
         for frame, shown in zip(frames, times, strict=True):

@@ -30,6 +30,7 @@ SUBTITLES = "1\n00:00:00,000 --> 00:00:00,200\nDunst\n\n2\n00:00:00,240 --> 00:0
 CHAPTERS = [{"id": 0, "start": 0, "end": 300, "time_base": Fraction(1, 1000), "metadata": {"title": "Abfahrt"}}]
 STEADY = [512 * number for number in range(12)]
 VARIABLE = [0, 300, 900, 1000, 2400, 2500, 4000, 5000, 5050, 5100, 5900, 6001]
+TAGS = {"movflags": "use_metadata_tags"}
 HDR = {"colorspace": 9, "color_range": 1, "color_primaries": 9, "color_trc": 16}
 FULL = {"colorspace": 5, "color_range": 2, "color_primaries": 5, "color_trc": 6}
 
@@ -189,6 +190,31 @@ def test_the_cover_comes_along(folder, nedr):
         with av.open("clear.mp4") as made:
             [found] = [packet for packet in made.demux(made.streams[2]) if packet.size]
             assert bytes(found) == Path(footage.PHOTOS / "rio.jpg").read_bytes()
+
+
+def test_attachments_and_what_a_camera_writes_come_along(folder, nedr):
+    film(folder / "clip.mkv", attached=b"a font")
+    assert nedr("clip.mkv", "-o", "clear.mkv") == (0, ["clip.mkv -> clear.mkv"], [])
+    with av.open("clear.mkv") as made:
+        [attachment] = made.streams.attachments
+        assert (attachment.name, attachment.data) == ("font.ttf", b"a font")
+    camera = {"com.apple.quicktime.model": "iPhone", "creation_time": "2024-05-01T10:00:00.000000Z"}
+    film(folder / "clip.mov")
+    with av.open("clip.mov") as source, av.open("tagged.mov", "w", container_options=TAGS) as target:
+        order = {stream.index: target.add_stream_from_template(stream) for stream in source.streams}
+        target.metadata.update(camera)
+        for packet in source.demux():
+            if packet.dts is not None:
+                packet.stream = order[packet.stream.index]
+                target.mux(packet)
+    assert nedr("tagged.mov", "-o", "clear.mov")[0] == 0
+    with av.open("clear.mov") as made:
+        assert made.metadata.items() >= camera.items()
+    assert nedr("clip.mkv", "-o", "clear.mp4") == (
+        0,
+        ["clip.mkv -> clear.mp4"],
+        ["nedr: clip.mkv: its attachment stream 2 is left out, which .mp4 cannot hold"],
+    )
 
 
 @pytest.mark.parametrize(
