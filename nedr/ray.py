@@ -39,9 +39,14 @@ _STAMPS = ("ETag", "etag", "md5Hash", "LastModified", "last_modified", "updated"
 
 
 def photographs(root: str) -> "Dataset":
-    """A dataset with the column `path`: every photograph below a folder, told by its suffix; hidden names are left."""
+    """A dataset with the column `path`: every photograph below a folder, told by its suffix; hidden names are left.
+
+    Raises UsageError where there is none.
+    """
     fs, top = url_to_fs(root)
-    found = (path for path in sorted(fs.find(top)) if _is_photograph(path.removeprefix(top)))
+    found = [path for path in sorted(fs.find(top)) if _is_photograph(path.removeprefix(top))]
+    if not found:
+        raise UsageError(f"no photographs in {root}; expected a folder of them, as any URL that fsspec knows")
     return ray.data.from_items([{"path": fs.unstrip_protocol(path)} for path in found])
 
 

@@ -117,6 +117,12 @@ def test_a_run_killed_before_it_took_notes_is_carried_on_and_strangers_stay(clus
     assert (trip / "out/day 1/4.jpg").read_bytes() == b"precious"
 
 
+def test_a_folder_without_photographs_is_told_at_once(cluster, tmp_path):
+    for name in (".", "missing"):
+        with pytest.raises(UsageError, match="no photographs in"):
+            nedr.ray.photographs(str(tmp_path / name))
+
+
 def test_a_strength_that_cannot_be_is_told_at_once(cluster, trip):
     with pytest.raises(UsageError):
         rows(trip, None, strength=2)
