@@ -42,6 +42,8 @@ _MATRICES = {
 EXACT = Interpolation.AREA | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT | Interpolation.FULL_CHR_H_INP
 """How the scaler works: without this it rounds down, which dividing by t would make visible."""
 
+# Seconds before a wanted frame within which there is surely one that does not build on others.
+RUN_UP = 10
 # Seconds by which the parts of a video may well be shorter than it says.
 SLACK = 0.5
 _BT709, _BT601 = 1, 6
@@ -142,6 +144,16 @@ class Clip:
         return None if last is None else max(1, round((last - start) * self.rate))
 
     @property
+    def _clock(self) -> Fraction:
+        """What the clock shows when the video begins, if that means nothing: in broadcasts it may be any hour."""
+        return Fraction(self.container.start_time or 0, av.time_base) if self._is_broadcast else Fraction(0)
+
+    @property
+    def _is_broadcast(self) -> bool:
+        """Whether the container is made to be tuned in to: its clock begins anywhere, and it has no index."""
+        return self.container.format.name in ("mpegts", "mpeg")
+
+    @property
     def notes(self) -> list[str]:
         """What of the video got lost so far, one sentence each."""
         found = ["its transparency is left out"] if self._transparent else []
@@ -173,16 +185,18 @@ class Clip:
     def items(self) -> Iterator[Item]:
         """Frames as they are shown, and packets of all other streams, those within the part that is asked for.
 
-        Time stamps count from the start that is asked for. Raises ImageError for a file that cannot be read on.
+        Time stamps count from the start that is asked for, and from the first one where clocks begin anywhere. Raises ImageError for a file that cannot be read on.
         """
         origin = (self.stream.start_time or 0) * self.time_base
         start, end = self.encoding.span
+        shift = start + self._clock
         steady = {stream.index for stream in self.container.streams.audio} | {self.stream.index}
         over = set[int]()
         with reading(self.path):
-            if start:
-                with suppress(av.error.FFmpegError):  # some kinds have no index: then all before it is decoded
-                    self.container.seek(int((origin + start) * av.time_base))
+            before = start - RUN_UP if self._is_broadcast else start
+            if before > 0:
+                with suppress(av.error.FFmpegError):  # some kinds cannot: then all before it is decoded
+                    self.container.seek(int((origin + before) * av.time_base))
             for packet in self.container.demux():
                 for item in () if packet.stream.index in over else self._decoded(packet):
                     when = _time(item)
@@ -192,7 +206,7 @@ class Clip:
                         over.add(packet.stream.index)
                     elif not start or when is None or when - origin >= start:
                         self._reached = max(self._reached, end_of(item) - origin)
-                        yield _moved(item, start)
+                        yield _moved(item, shift)
                 if steady <= over:
                     return
 
@@ -356,10 +370,10 @@ def _known(matrix: int, height: int) -> int:
     return matrix if matrix in _MATRICES else _BT709 if height >= _HD else _BT601
 
 
-def _moved(item: Item, start: Fraction) -> Item:
-    """A frame or a packet, shown `start` seconds earlier."""
-    if start and item.time_base:
-        units = round(start / item.time_base)
+def _moved(item: Item, shift: Fraction) -> Item:
+    """A frame or a packet, shown `shift` seconds earlier."""
+    if shift and item.time_base:
+        units = round(shift / item.time_base)
         item.pts = None if item.pts is None else item.pts - units
         item.dts = None if item.dts is None else item.dts - units
     return item

@@ -157,6 +157,29 @@ def test_sound_that_comes_first_costs_no_frames(folder, nedr):
     assert streams("clear.mkv") == [*streams("turned.mkv")[1:], *streams("turned.mkv")[:1]]
 
 
+def test_a_broadcast_that_begins_at_some_hour_begins_at_nought(folder, nedr):
+    clip = film(folder / "clip.mp4", subtitles=None)
+    with av.open(str(clip)) as source, av.open("clip.ts", "w") as target:
+        order = {stream.index: target.add_stream_from_template(stream) for stream in source.streams}
+        for packet in source.demux():
+            if packet.dts is not None:
+                packet.pts, packet.dts = (at + int(20000 / packet.time_base) for at in (packet.pts, packet.dts))
+                packet.stream = order[packet.stream.index]
+                target.mux(packet)
+    assert times("clip.ts")[0] >= 20000
+    for words in (["-o", "clear.mp4"], ["-o", "part.mp4", "--start", "0.2"]):
+        assert nedr("clip.ts", *words)[0] == 0
+    shown = times("clear.mp4")
+    assert shown[0] < 0.1
+    assert [when - shown[0] for when in shown] == times(clip)
+    assert len(times("part.mp4")) == 7
+    assert times("part.mp4")[0] == shown[0]
+    lag = packets("clear.mp4", "audio")[1][0] - shown[0] - packets(clip, "audio")[1][0]
+    assert abs(lag) < Fraction(1, 1000)
+    with av.open("clear.mp4") as made:
+        assert sum(frame.samples for frame in made.decode(audio=0)) > 20000
+
+
 def test_a_still_video_ends_when_it_did(folder, nedr):
     """The last of three pictures is shown for four seconds, as in a slide show."""
     clip = footage.film(folder / "clip.mkv", footage.panned("temple", SIZE, 3), times=[0, 6400, 12800], sound=False)
