@@ -185,30 +185,34 @@ class Clip:
     def items(self) -> Iterator[Item]:
         """Frames as they are shown, and packets of all other streams, those within the part that is asked for.
 
-        Time stamps count from the start that is asked for, and from the first one where clocks begin anywhere. Raises ImageError for a file that cannot be read on.
+        Time stamps count from the start that is asked for; a broadcast's, whose clock begins anywhere, from its first.
+        Raises ImageError for a file that cannot be read on.
         """
-        origin = (self.stream.start_time or 0) * self.time_base
         start, end = self.encoding.span
         shift = start + self._clock
         steady = {stream.index for stream in self.container.streams.audio} | {self.stream.index}
         over = set[int]()
         with reading(self.path):
-            before = start - RUN_UP if self._is_broadcast else start
-            if before > 0:
-                with suppress(av.error.FFmpegError):  # some kinds cannot: then all before it is decoded
-                    self.container.seek(int((origin + before) * av.time_base))
+            self._approach(start)
             for packet in self.container.demux():
                 for item in () if packet.stream.index in over else self._decoded(packet):
-                    when = _time(item)
+                    when = self._time(item)
                     if is_cover(packet.stream):
                         yield item
-                    elif end is not None and when is not None and when - origin >= end:
+                    elif end is not None and when is not None and when >= end:
                         over.add(packet.stream.index)
-                    elif not start or when is None or when - origin >= start:
-                        self._reached = max(self._reached, end_of(item) - origin)
+                    elif when is None or when >= start or not start:
+                        self._note(item)
                         yield _moved(item, shift)
                 if steady <= over:
                     return
+
+    def _approach(self, start: Fraction) -> None:
+        """Go to where reading for `start` must begin."""
+        before = start - RUN_UP if self._is_broadcast else start
+        if before > 0:
+            with suppress(av.error.FFmpegError):  # some kinds cannot: then all before it is decoded
+                self.container.seek(int((self._origin + before) * av.time_base))
 
     def _decoded(self, packet: "Packet[Any]") -> Sequence[Item]:
         if packet.stream.index != self.stream.index:
@@ -216,12 +220,25 @@ class Clip:
                 packet.pts = packet.dts = 0  # it is there all the time, which some kinds write as no time
             return [packet] if packet.dts is not None else []
         try:
-            frames = packet.decode()
+            return packet.decode()
         except av.error.InvalidDataError:
-            self._lost += 1
+            when = self._time(packet)
+            self._lost += when is None or when >= self.encoding.span[0]
             return []
-        self._incomplete += sum(frame.is_corrupt for frame in frames)
-        return frames
+
+    def _note(self, item: Item) -> None:
+        """Keep in mind how far the clip goes, and how well."""
+        self._reached = max(self._reached, end_of(item) - self._origin)
+        self._incomplete += isinstance(item, VideoFrame) and item.is_corrupt
+
+    def _time(self, item: Item) -> Fraction | None:
+        """When a frame or a packet is shown, in seconds from the video's beginning."""
+        when = _time(item)
+        return None if when is None else when - self._origin
+
+    @property
+    def _origin(self) -> Fraction:
+        return (self.stream.start_time or 0) * self.time_base
 
     def planar(self, frame: VideoFrame) -> VideoFrame:
         """A frame in the layout of `still`, to be written to."""
