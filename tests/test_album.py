@@ -571,3 +571,17 @@ def test_a_manifest_that_cannot_be_read_is_an_error_of_ours(tmp_path):
     (tmp_path / ".nedr" / "album.jsonl").mkdir(parents=True)
     with pytest.raises(NedrError):
         manifest.Manifest(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("package", "words", "extra"),
+    [("av", ["a.mp4"], "video"), ("watchdog", ["trip", "--watch"], "watch"), ("ray", None, "ray")],
+)
+def test_an_extra_that_is_missing_is_named(folder, package, words, extra):
+    photograph(folder / "trip/a.png")
+    (folder / "a.mp4").write_bytes(b"a video")
+    call = "import nedr.ray" if words is None else f"from nedr import cli; sys.exit(cli.main({words!r}))"
+    code = f"import sys; sys.modules[{package!r}] = None; {call}"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=folder, env=ENVIRONMENT)
+    assert done.returncode == 1
+    assert f"pip install 'nedr-dehaze[{extra}]'" in done.stderr.splitlines()[-1]

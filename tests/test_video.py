@@ -461,6 +461,23 @@ def test_what_fails_in_the_middle_leaves_no_file(folder, weights, monkeypatch):
     assert list((folder / "out").iterdir()) == []
 
 
+def test_a_video_that_changes_meanwhile_is_left_for_the_next_run(folder, nedr, monkeypatch):
+    clip = film(folder / "trip/clip.mp4", 4)
+    write = sink.Sink.write
+
+    def touched(target, frame):
+        os.utime(clip, (1, 1))
+        write(target, frame)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(sink.Sink, "write", touched)
+        status, _, err = nedr("trip", "-o", "out")
+    assert status == 1
+    assert "changed while it was read" in err[0]
+    assert [path.name for path in (folder / "out").iterdir()] == [".nedr"]
+    assert nedr("trip", "-o", "out")[0] == 0
+
+
 # What cannot be
 
 
