@@ -1,6 +1,7 @@
 """A video file being made: frames encoded, everything else as it lay in the file that was read."""
 
 import io
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from fractions import Fraction
@@ -100,6 +101,7 @@ class Sink:
     def _encoder(self, clip: Clip, still: Still) -> VideoStream:
         codec, crf = clip.codec, clip.encoding.crf
         options = dict(codec.options)
+        os.environ.setdefault("SVT_LOG", "1")  # the AV1 encoder's only way to be told that errors alone matter
         avi = self._container.format.name == "avi"
         if avi:  # it keeps no time stamps: frames must come in their order, and evenly
             options["bf"] = "0"

@@ -343,9 +343,11 @@ def test_the_map_and_the_comparison_are_videos_too(folder, nedr):
         ("ffv1", "mkv", "ffv1"),
     ],
 )
-def test_every_codec(folder, nedr, name, suffix, encoder):
-    clip = film(folder / "clip.mp4", 6, sound=False)
-    assert nedr(clip, "-o", f"clear.{suffix}", "--codec", name) == (0, [f"{clip} -> clear.{suffix}"], [])
+def test_every_codec_and_none_talks(folder, weights, capfd, name, suffix, encoder):
+    clip, words = film(folder / "clip.mp4", 6, sound=False), ["--weights", str(weights), "--codec", name]
+    capfd.readouterr()
+    assert cli.main([str(clip), "-o", f"clear.{suffix}", *words]) == 0
+    assert capfd.readouterr() == (f"{clip} -> clear.{suffix}\n", "")
     assert encoder in streams(f"clear.{suffix}")[0][1]
     assert len(times(f"clear.{suffix}")) == 6
 
