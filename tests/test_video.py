@@ -288,12 +288,16 @@ def test_a_turned_clip_stays_turned_and_is_cleared_upright(folder, nedr, degrees
     stored = [np.rot90(frame, -degrees // 90).copy() for frame in upright]
     turned = footage.film(folder / "turned.mkv", stored, turned=degrees, **film_of)
     for clip in (straight, turned):
-        assert nedr(clip, "-o", f"clear.{clip.name}", "--codec", "ffv1")[0] == 0
+        assert nedr(clip, "-o", f"clear.{clip.name}", "--codec", "ffv1", "--compare")[0] == 0
     assert [frame.rotation for frame in frames("clear.turned.mkv")] == [frame.rotation for frame in frames(turned)]
     assert frames(turned)[0].rotation % 360 == degrees % 360
     for first, second in zip(seen("clear.straight.mkv"), seen("clear.turned.mkv"), strict=True):
         difference = np.abs(np.rot90(second, degrees // 90).astype(int) - first)
         assert difference.mean() < 0.5
+    sides = np.rot90(seen("clear.turned.compare.mkv")[0], degrees // 90)  # before | after, when upright
+    assert sides.shape == (160, 2 * 160 + 8, 3)
+    np.testing.assert_array_equal(sides[:, :160], np.rot90(seen(turned)[0], degrees // 90))
+    np.testing.assert_array_equal(sides[:, -160:], np.rot90(seen("clear.turned.mkv")[0], degrees // 90))
 
 
 # What the user asks for
