@@ -8,12 +8,13 @@
 
 import errno
 import os
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any, TypeAlias, TypeVar
@@ -61,7 +62,8 @@ class Options:
 class Outcome:
     """What became of a task.
 
-    state: "done", "skipped" (it was finished before) or "failed";  haze: as `nedr.batch.Haze`, empty when failed
+    state: "done", "skipped" (it was finished before), "failed" or "left" (it was not come to)
+    haze: as `nedr.batch.Haze`, empty unless it is done
     seconds: of work on it;  error: why it failed
     """
 
@@ -103,9 +105,19 @@ def run(
 ) -> Generator[Outcome, None, None]:
     """Do the tasks, `workers` at once, and give the outcomes in the order of the tasks; stops when all must fail.
 
+    Left early, photographs that were begun are finished and videos dropped.
+
     dehazer: all workers use it at once, so its threads should be few.
     """
-    outcomes = at_once(lambda task: attempt(task, dehazer, manifests, options), tasks, workers)
+    left = threading.Event()
+
+    def watch(name: str, done: int, total: int | None) -> None:
+        if left.is_set():
+            raise NedrError(f"{name} was left after {done} frames")
+        options.watch(name, done, total)
+
+    watched = replace(options, watch=watch)
+    outcomes = at_once(lambda task: attempt(task, dehazer, manifests, watched), tasks, workers, leave=left.set)
     with closing(outcomes):
         for outcome in outcomes:
             yield outcome
@@ -113,8 +125,13 @@ def run(
                 return
 
 
-def at_once(work: Callable[[T], R], items: Iterable[T], workers: int) -> Generator[R, None, None]:
-    """`work` on the items, `workers` of them at once, results in order; left early, it finishes what was begun."""
+def at_once(
+    work: Callable[[T], R], items: Iterable[T], workers: int, *, leave: Callable[[], object] = lambda: None
+) -> Generator[R, None, None]:
+    """`work` on the items, `workers` of them at once, results in order.
+
+    Left early, it calls `leave`, by which long work may know that it is in vain, and waits for what was begun.
+    """
     waiting: deque[Future[R]] = deque()
     pool = ThreadPoolExecutor(workers)
     try:
@@ -125,6 +142,7 @@ def at_once(work: Callable[[T], R], items: Iterable[T], workers: int) -> Generat
         while waiting:
             yield waiting.popleft().result()
     finally:
+        leave()
         pool.shutdown(cancel_futures=True)
 
 

@@ -101,13 +101,19 @@ def clear(
 
 
 def render(
-    job: Job, data: bytes, dehazer: Dehazer, *, strength: float = 1.0, quality: int | None = None
+    job: Job,
+    data: bytes,
+    dehazer: Dehazer,
+    *,
+    strength: float = 1.0,
+    quality: int | None = None,
+    name: str | None = None,
 ) -> tuple[dict[Path, bytes], Haze]:
     """Every file of a job and the haze that was found, of a photograph whose bytes are `data`; nothing is written.
 
-    The options and errors are those of `clear`.
+    The options and errors are those of `clear`; name: what errors call the photograph, if not as the job does.
     """
-    picture = images.read(data, name=str(job.photo))
+    picture = images.read(data, name=name or str(job.photo))
     field = dehazer.field(picture)
     result = replace(picture, pixels=field.apply(picture.pixels, strength=strength, threads=dehazer.threads))
     untouched = quality is None and _is_same(result, picture, job.format)

@@ -6,7 +6,9 @@ import io
 import json
 import os
 import re
+import signal
 import sys
+import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -62,6 +64,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1
     except OSError as error:
         _complain(f"{error.filename}: {error.strerror}" if error.filename else str(error))
+        return 1
+    except MemoryError:
+        _complain("this needs more memory than there is")
         return 1
     except NedrError as error:
         _complain(str(error))
@@ -163,12 +168,26 @@ def _dehaze(arguments: argparse.Namespace) -> int:
         for task in session.dry():
             print(f"{task.job.photo} -> {task.error or ', '.join(map(str, task.job.targets))}")
         return 0
-    if arguments.watch:
-        with _needs("--watch", "watch"):
-            session.watch()
-    outcomes = session.once()
+    with _terminated_as_interrupted():
+        if arguments.watch:
+            with _needs("--watch", "watch"):
+                session.watch()
+        outcomes = session.once()
     failures = [outcome.error for outcome in outcomes if outcome.error]
     return 1 if failures and len(failures) < len(outcomes) else _status(failures)
+
+
+@contextmanager
+def _terminated_as_interrupted() -> Iterator[None]:
+    """Take SIGTERM, by which services and clusters end what they run, as Ctrl-C: nothing half made stays behind."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _session(arguments: argparse.Namespace) -> "Session":
@@ -210,7 +229,7 @@ def _tell(outcome: "Outcome", progress: "Progress", as_json: bool) -> None:
         _complain(f"{job.photo}: {note}")
     if as_json:
         print(json.dumps(found), flush=True)
-    elif outcome.state == "done" and not (progress.is_drawn and sys.stdout.isatty()):
+    elif outcome.state == "done" and not (progress.total > 1 and progress.is_drawn and sys.stdout.isatty()):
         print(f"{job.photo} -> {', '.join(map(str, job.targets))}", flush=True)
     if outcome.state != "skipped":
         progress.count(outcome)
@@ -222,10 +241,12 @@ def _pipe(arguments: argparse.Namespace) -> int:
     from nedr.dehazer import Dehazer
 
     unfit = ("map", "compare", "json", "watch", "report", "dry_run")
-    if arguments.photos != ["-"] or any(getattr(arguments, name) for name in unfit):
+    if arguments.photos != ["-"] or any(getattr(arguments, name) for name in unfit) or sys.stdin is None:
         raise UsageError("a pipe takes one picture or --raw frames and gives just that: nedr - < IN > OUT")
     size = pipes.frame_size(arguments.raw) if arguments.raw else None
     kind = batch.format_of(f"standard output.{arguments.format}") if arguments.format else None
+    if size and kind:
+        raise UsageError("--raw frames have no --format: they come out as they come in, 8 bit RGB")
     if arguments.output not in (None, "-") or sys.stdout.isatty():
         raise UsageError("a pipe writes to standard output: nedr - < IN > OUT")
     how = {"method": arguments.method, "threads": arguments.threads, "device": arguments.device}

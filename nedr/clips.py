@@ -3,6 +3,7 @@
 import os
 import re
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 
 from nedr.errors import UsageError
@@ -20,9 +21,10 @@ CONTAINERS = {
 }
 """File name suffixes (lower case, with the dot) of videos that can be written, and the containers they stand for."""
 
-_READ_ONLY = ".mpg .mpeg .vob .3gp .3g2 .wmv .asf .flv .ogv .mxf .dv .insv .lrv .mjpeg .y4m .h264 .hevc"
-READ_ONLY = frozenset(_READ_ONLY.split())
-"""Suffixes of videos that can be read; their results are MP4 unless told otherwise."""
+READ_ONLY = dict.fromkeys((".mpg", ".mpeg", ".flv", ".insv", ".lrv", ".mjpeg", ".y4m", ".h264", ".hevc"), ".mp4")
+READ_ONLY |= dict.fromkeys((".vob", ".wmv", ".asf", ".ogv"), ".mkv")
+READ_ONLY |= dict.fromkeys((".3gp", ".3g2", ".mxf", ".dv"), ".mov")
+"""Suffixes of videos that can be read, and of what they become unless told otherwise: what holds their usual sound."""
 
 _SIGNATURES = re.compile(
     rb"....ftyp(?!avif|avis|heic|heix|hevc|heim|heis|mif1|msf1|crx )|....moov|\x1aE\xdf\xa3|RIFF....AVI |FLV\x01"
@@ -73,8 +75,16 @@ class Encoding:
     def __post_init__(self) -> None:
         if self.start is not None and self.end is not None and self.end <= self.start:
             raise UsageError(f"the end, {self.end:g} s, must lie behind the start, {self.start:g} s")
+        if min(self.start or 0, self.end or 0) < 0:
+            raise UsageError("expected a start and an end of 0 seconds or more")
         if self.codec is not None and self.codec not in CODECS:
             raise UsageError(f"expected a codec of {', '.join(CODECS)}, found {self.codec!r}")
+
+    @property
+    def span(self) -> tuple[Fraction, Fraction | None]:
+        """The part in seconds, as exact as a frame's time stamp: 0.2 means the frame at 1/5, not the one behind it."""
+        start, end = (None if at is None else Fraction(at).limit_denominator(10**6) for at in (self.start, self.end))
+        return start or Fraction(0), end
 
     def chosen(self, suffix: str, bits: int) -> Codec:
         """The codec for a container and a depth. Raises UsageError for a quality that it does not have."""
@@ -105,7 +115,7 @@ def is_video(path: str | Path) -> bool:
 
 def result_suffix(video: Path) -> str:
     """The suffix of what a video becomes where nothing else is said: its own, if that can be written."""
-    return video.suffix if video.suffix.lower() in CONTAINERS else ".mp4"
+    return video.suffix if video.suffix.lower() in CONTAINERS else READ_ONLY.get(video.suffix.lower(), ".mp4")
 
 
 def check_output(output: str | Path) -> None:

@@ -22,7 +22,7 @@ OWN_MARKS = frozenset({"dehazed", "transmission", "compare"})
 
 
 # A .ts in a folder is more often TypeScript than a transport stream.
-_SUFFIXES = frozenset(images.SUFFIXES) | clips.READ_ONLY | (frozenset(clips.CONTAINERS) - {".ts"})
+_SUFFIXES = frozenset(images.SUFFIXES) | frozenset(clips.READ_ONLY) | (frozenset(clips.CONTAINERS) - {".ts"})
 
 
 @dataclass(frozen=True)
@@ -137,14 +137,22 @@ def find(folder: Path, *, leave: Path, selection: Selection) -> Iterator[Found]:
             continue
         seen.add(_identity(here))
         wanted = [entry for entry in entries if not entry.name.startswith(".")]
-        below = [here / entry.name for entry in wanted if entry.is_dir()]
+        inner = {entry.name for entry in wanted if _is_folder(entry)}
+        below = [here / entry.name for entry in wanted if entry.name in inner]
         below = [path for path in below if selection.enters(path.relative_to(folder).as_posix())]
         queue.extendleft(path for path in reversed(below) if not path.is_symlink())
         queue.extend(path for path in below if path.is_symlink())
-        files = [here / entry.name for entry in wanted if not entry.is_dir()]
+        files = [here / entry.name for entry in wanted if entry.name not in inner]
         for path in _photographs(files):
             if selection.takes(path.relative_to(folder).as_posix()):
                 yield Found(path)
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself, say: reading it will tell
+        return False
 
 
 def _photographs(files: list[Path]) -> Iterator[Path]:

@@ -169,15 +169,20 @@ class Manifest:
         except OSError as error:
             raise NedrError(f"{error.filename} is gone again: {error.strerror}") from error
         with self._lock:
-            self._written[record.result] = (record.identity, written)
+            self._remember(record.result, record.identity, written)
             self._append(written_line(record, written))
 
     def _learn(self, entry: dict[str, Any]) -> None:
         with suppress(KeyError, TypeError):  # a line of another version
             if "written" in entry:
-                self._written[entry["result"]] = (entry["identity"], entry["written"])
+                self._remember(entry["result"], entry["identity"], entry["written"])
             else:
                 self._planned[entry["result"]] = Record(**entry)
+
+    def _remember(self, result: str, identity: str, written: dict[str, list[Any]]) -> None:
+        """What was written for a photograph; files of other settings, such as an earlier map, stay known as ours."""
+        _, earlier = self._written.get(result, ("", {}))
+        self._written[result] = (identity, earlier | written)
 
     def _is_whole(self, record: Record) -> bool:
         identity, _ = self._written.get(record.result, ("", {}))

@@ -10,6 +10,7 @@ from nedr import batch
 from nedr.batch import Job
 from nedr.dehazer import Dehazer
 from nedr.errors import ImageError, UsageError
+from nedr.temporal import VideoDehazer
 
 
 def picture(
@@ -31,10 +32,10 @@ def picture(
 def frames(source: BinaryIO, target: BinaryIO, dehazer: Dehazer, size: tuple[int, int], *, strength: float) -> int:
     """Raw frames (8 bit RGB, width x height, row by row, nothing between) without their haze; returns how many.
 
-    Each frame is written before the next is read, so memory does not grow. Raises ImageError when nothing comes, or
-    the last frame is short; those before it are written.
+    They are taken as one video, so that it does not flicker. Each frame is written before the next is read, so memory
+    does not grow. Raises ImageError when nothing comes, or the last frame is short; those before it are written.
     """
-    width, height = size
+    (width, height), video = size, VideoDehazer(dehazer, strength=strength)
     count = 0
     while data := _exactly(source, width * height * 3):
         if len(data) < width * height * 3:
@@ -43,7 +44,7 @@ def frames(source: BinaryIO, target: BinaryIO, dehazer: Dehazer, size: tuple[int
                 f"{width}x{height}"
             )
         frame = np.frombuffer(data, np.uint8).reshape(height, width, 3)
-        target.write(dehazer.dehaze(frame, strength=strength).tobytes())
+        target.write(video.clear(frame).tobytes())
         target.flush()
         count += 1
     if not count:

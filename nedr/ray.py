@@ -39,9 +39,14 @@ _STAMPS = ("ETag", "etag", "md5Hash", "LastModified", "last_modified", "updated"
 
 
 def photographs(root: str) -> "Dataset":
-    """A dataset with the column `path`: every photograph below a folder, told by its suffix; hidden names are left."""
+    """A dataset with the column `path`: every photograph below a folder, told by its suffix; hidden names are left.
+
+    Raises UsageError where there is none.
+    """
     fs, top = url_to_fs(root)
-    found = (path for path in sorted(fs.find(top)) if _is_photograph(path.removeprefix(top)))
+    found = [path for path in sorted(fs.find(top)) if _is_photograph(path.removeprefix(top))]
+    if not found:
+        raise UsageError(f"no photographs in {root}; expected a folder of them, as any URL that fsspec knows")
     return ray.data.from_items([{"path": fs.unstrip_protocol(path)} for path in found])
 
 
@@ -155,7 +160,8 @@ class _Actor:
         if exists and known == _key(settings, size, stamp):
             return "skipped", name, None, None
         data = fs.cat_file(source)
-        files, haze = batch.render(job, data, self._dehazer, strength=options.strength, quality=options.quality)
+        strength, quality = options.strength, options.quality
+        files, haze = batch.render(job, data, self._dehazer, strength=strength, quality=quality, name=path)
         made = files[job.result]
         if exists and known is None and not options.overwrite and self._fs.cat_file(target) != made:
             raise UsageError(f"{self._plan.output}/{name} exists and is left as it is; overwrite=True replaces it")

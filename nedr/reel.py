@@ -1,29 +1,31 @@
-"""Video files opened and made: frames as planes in the order they are shown, everything else as it lies in the file."""
+"""A video file opened: frames as planes in the order they are shown, everything else as it lies in the file."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 import av
 import numpy as np
 from av.codec import Codec as Encoder
 from av.codec.codec import find_best_pix_fmt_of_list
-from av.codec.context import CodecContext, Flags
+from av.codec.context import CodecContext
 from av.container import InputContainer
 from av.packet import Packet
-from av.stream import Disposition, Stream
+from av.stream import Discard, Disposition, Stream
 from av.video.frame import VideoFrame
 from av.video.reformatter import ColorRange, Colorspace, Interpolation
 from av.video.stream import VideoStream
 
-from nedr import clips
 from nedr.clips import Encoding
-from nedr.errors import ImageError, NedrError, UsageError
+from nedr.errors import ImageError, UsageError
 from nedr.pixels import Array
 from nedr.planes import Coding
+
+if TYPE_CHECKING:
+    from av.container.core import Chapter
 
 Item: TypeAlias = "VideoFrame | Packet[Any]"
 
@@ -40,6 +42,10 @@ _MATRICES = {
 EXACT = Interpolation.AREA | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT | Interpolation.FULL_CHR_H_INP
 """How the scaler works: without this it rounds down, which dividing by t would make visible."""
 
+# Seconds before a wanted frame within which there is surely one that does not build on others.
+RUN_UP = 10
+# Seconds by which the parts of a video may well be shorter than it says.
+SLACK = 0.5
 _BT709, _BT601 = 1, 6
 _HD = 720
 # How many pixels share a value of colour, across and down, from rich to poor.
@@ -95,7 +101,8 @@ class Clip:
     """
 
     def __init__(self, path: Path, target: Path, encoding: Encoding) -> None:
-        self.path, self.encoding, self._damaged = path, encoding, 0
+        self.path, self.encoding = path, encoding
+        self._lost, self._incomplete, self._reached = 0, 0, Fraction(0)
         first = _first(path)
         parts = first.format.components
         self.codec = encoding.chosen(target.suffix.lower(), max(part.bits for part in parts))
@@ -120,59 +127,118 @@ class Clip:
         return self.stream.average_rate or self.stream.guessed_rate or Fraction(25)
 
     @property
+    def beat(self) -> Fraction:
+        """Seconds of which all frames' times are multiples, as far as is known."""
+        return 1 / self.stream.base_rate if self.stream.base_rate else self.time_base
+
+    @property
     def frames(self) -> int | None:
         """How many frames there will be, about; None if nobody knows."""
-        start, end = self.encoding.start or 0.0, self.encoding.end
+        start, end = self.encoding.span
         if not start and end is None and self.stream.frames:
             return self.stream.frames
-        whole = float(self.stream.duration * self.time_base) if self.stream.duration else None
+        whole = self.stream.duration * self.time_base if self.stream.duration else None
         if whole is None and self.container.duration:
-            whole = self.container.duration / av.time_base
+            whole = Fraction(self.container.duration, av.time_base)
         last = min((length for length in (whole, end) if length is not None), default=None)
         return None if last is None else max(1, round((last - start) * self.rate))
+
+    @property
+    def _clock(self) -> Fraction:
+        """What the clock shows when the video begins, if that means nothing: in broadcasts it may be any hour."""
+        return Fraction(self.container.start_time or 0, av.time_base) if self._is_broadcast else Fraction(0)
+
+    @property
+    def _is_broadcast(self) -> bool:
+        """Whether the container is made to be tuned in to: its clock begins anywhere, and it has no index."""
+        return self.container.format.name in ("mpegts", "mpeg")
 
     @property
     def notes(self) -> list[str]:
         """What of the video got lost so far, one sentence each."""
         found = ["its transparency is left out"] if self._transparent else []
-        return found + ([f"{self._damaged} damaged packets gave no picture"] if self._damaged else [])
+        if self._lost or self._incomplete:
+            found.append(f"it is damaged: {self._lost} frames are lost, {self._incomplete} incomplete")
+        stated, reached = Fraction(self.container.duration or 0, av.time_base), self._reached
+        if self.encoding.end is None and stated - reached > max(SLACK, float(stated) / 50):
+            found.append(f"it breaks off after {float(reached):.1f} of {float(stated):.1f} seconds; copy it anew")
+        return found
+
+    @property
+    def chapters(self) -> "list[Chapter]":
+        """Those of the part that is asked for, counted from its start."""
+        (start, end), found = self.encoding.span, list["Chapter"]()
+        for chapter in self.container.chapters():
+            base = chapter["time_base"] or Fraction(1, 1000)
+            first, last = max(chapter["start"] * base, start), chapter["end"] * base
+            last = last if end is None else min(last, end)
+            if first < last:
+                found.append({**chapter, "start": round((first - start) / base), "end": round((last - start) / base)})
+        return found
 
     @property
     def others(self) -> list[Stream]:
         """Sound, subtitles, pictures on the cover, attachments, data: what is not decoded."""
-        return [stream for stream in self.container.streams if stream.index != self.stream.index]
+        streams = [stream for stream in self.container.streams if stream.index != self.stream.index]
+        return [stream for stream in streams if stream.discard < Discard.all]  # the text of MP4's chapters is none
 
     def items(self) -> Iterator[Item]:
         """Frames as they are shown, and packets of all other streams, those within the part that is asked for.
 
-        Time stamps count from the start that is asked for. Raises ImageError for a file that cannot be read on.
+        Time stamps count from the start that is asked for; a broadcast's, whose clock begins anywhere, from its first.
+        Raises ImageError for a file that cannot be read on.
         """
-        origin = (self.stream.start_time or 0) * self.time_base
-        start = None if self.encoding.start is None else origin + Fraction(self.encoding.start)
-        end = None if self.encoding.end is None else origin + Fraction(self.encoding.end)
-        going = {stream.index for stream in self.container.streams.audio} | {self.stream.index}
+        start, end = self.encoding.span
+        shift = start + self._clock
+        steady = {stream.index for stream in self.container.streams.audio} | {self.stream.index}
+        over = set[int]()
         with reading(self.path):
-            if start:
-                with suppress(av.error.FFmpegError):  # some kinds have no index: then all before it is decoded
-                    self.container.seek(int(start * av.time_base))
+            self._approach(start)
             for packet in self.container.demux():
-                for item in self._decoded(packet) if end is None or packet.stream_index in going else ():
-                    when = None if item.pts is None or item.time_base is None else item.pts * item.time_base
-                    if end is not None and when is not None and when >= end:
-                        going.discard(packet.stream_index)
-                    elif start is None or when is None or when >= start:
-                        yield _moved(item, self.encoding.start)
-                if not going:
+                for item in () if packet.stream.index in over else self._decoded(packet):
+                    when = self._time(item)
+                    if is_cover(packet.stream):
+                        yield item
+                    elif end is not None and when is not None and when >= end:
+                        over.add(packet.stream.index)
+                    elif when is None or when >= start or not start:
+                        self._note(item)
+                        yield _moved(item, shift)
+                if steady <= over:
                     return
 
+    def _approach(self, start: Fraction) -> None:
+        """Go to where reading for `start` must begin."""
+        before = start - RUN_UP if self._is_broadcast else start
+        if before > 0:
+            with suppress(av.error.FFmpegError):  # some kinds cannot: then all before it is decoded
+                self.container.seek(int((self._origin + before) * av.time_base))
+
     def _decoded(self, packet: "Packet[Any]") -> Sequence[Item]:
-        if packet.stream_index != self.stream.index:
+        if packet.stream.index != self.stream.index:
+            if is_cover(packet.stream) and packet.size:
+                packet.pts = packet.dts = 0  # it is there all the time, which some kinds write as no time
             return [packet] if packet.dts is not None else []
         try:
             return packet.decode()
         except av.error.InvalidDataError:
-            self._damaged += 1
+            when = self._time(packet)
+            self._lost += when is None or when >= self.encoding.span[0]
             return []
+
+    def _note(self, item: Item) -> None:
+        """Keep in mind how far the clip goes, and how well."""
+        self._reached = max(self._reached, end_of(item) - self._origin)
+        self._incomplete += isinstance(item, VideoFrame) and item.is_corrupt
+
+    def _time(self, item: Item) -> Fraction | None:
+        """When a frame or a packet is shown, in seconds from the video's beginning."""
+        when = _time(item)
+        return None if when is None else when - self._origin
+
+    @property
+    def _origin(self) -> Fraction:
+        return (self.stream.start_time or 0) * self.time_base
 
     def planar(self, frame: VideoFrame) -> VideoFrame:
         """A frame in the layout of `still`, to be written to."""
@@ -194,98 +260,6 @@ class Clip:
             how |= {"src_colorspace": self.still.scaler, "src_color_range": self.still.range}
         rgb = frame.reformat(width, height, "rgb24", **how).to_ndarray()
         return np.ascontiguousarray(np.rot90(rgb, self.still.turns))
-
-
-class Sink:
-    """A video file being made at `part`, later to be called `path`: one stream of frames, and copied ones.
-
-    still: what its frames share;  copies: whether the clip's other streams come along
-    notes: what could not come along
-
-    Used in a `with`, at whose end it is whole. Raises UsageError when the container cannot hold the streams, NedrError
-    when encoding or writing fails.
-    """
-
-    def __init__(self, clip: Clip, path: Path, part: Path, still: Still, *, copies: bool) -> None:
-        self.path, self.notes = path, list[str]()
-        self._last: int | None = None
-        self._copied: dict[int, Stream] = {}
-        kind = clips.CONTAINERS[path.suffix.lower()]
-        with writing(path):
-            self._container = av.open(f"file:{part}", "w", format=kind, container_options=_options(clip, kind))
-            self._container.metadata.update(clip.container.metadata)
-            self._stream = self._encoder(clip, still)
-            self._step = max(1, round(1 / (clip.rate * clip.time_base)))
-            if copies:
-                self._copied = {stream.index: copy for stream in clip.others if (copy := self._copy_of(stream, clip))}
-                if clip.encoding.start is None and clip.encoding.end is None:
-                    self._container.set_chapters(clip.container.chapters())
-
-    def __enter__(self) -> "Sink":
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if kind is not None:
-            with suppress(av.error.FFmpegError):
-                self._container.close()
-            return
-        with writing(self.path):
-            self._container.mux(self._stream.encode(None))
-            self._container.close()
-
-    def write(self, frame: VideoFrame) -> None:
-        """The next frame; one without a time stamp, or with a false one, follows the last."""
-        frame.pict_type = 0  # the encoder decides
-        if self._last is not None and (frame.pts is None or frame.pts <= self._last):
-            frame.pts = self._last + (self._step if frame.pts is None else 1)
-        self._last = frame.pts = frame.pts or 0
-        with writing(self.path):
-            self._container.mux(self._stream.encode(frame))
-
-    def copy(self, packet: "Packet[Any]") -> None:
-        """A packet of another stream as it is."""
-        if packet.stream_index in self._copied:
-            packet.stream = self._copied[packet.stream_index]
-            with writing(self.path):
-                self._container.mux(packet)
-
-    def _encoder(self, clip: Clip, still: Still) -> VideoStream:
-        codec, crf = clip.codec, clip.encoding.crf
-        options = dict(codec.options)
-        if codec.quality is not None:
-            options["crf"] = str(codec.quality if crf is None else crf)
-        try:
-            stream = self._container.add_stream(codec.encoder, rate=clip.rate, options=options)
-        except ValueError as error:
-            raise UsageError(f"{self.path}: its container cannot hold {codec.encoder}; choose another") from error
-        assert isinstance(stream, VideoStream)
-        context = stream.codec_context
-        stream.width, stream.height, stream.pix_fmt = still.width, still.height, still.format
-        context.time_base, context.thread_count = clip.time_base, 0
-        context.colorspace, context.color_range = still.matrix, still.range
-        context.color_primaries, context.color_trc = still.primaries, still.transfer
-        context.flags |= Flags.frame_duration
-        if still.aspect:
-            context.sample_aspect_ratio = still.aspect
-        if codec.encoder == "libx265" and self._container.format.name in ("mp4", "mov"):
-            context.codec_tag = "hvc1"  # by which Apple's players know it
-        stream.set_display_matrix(still.display)
-        _describe(stream, clip.stream)
-        return stream
-
-    def _copy_of(self, stream: Stream, clip: Clip) -> Stream | None:
-        """A stream for the packets of another; None for data that the container cannot hold."""
-        try:
-            copy = self._container.add_stream_from_template(stream, opaque=True)
-        except (ValueError, av.error.FFmpegError) as error:
-            name = f"{stream.codec_context.name} {stream.type}" if stream.codec_context else stream.type
-            if stream.type in ("audio", "subtitle"):
-                message = f"{self.path}: its container cannot hold the {name} of {clip.path}; choose "
-                raise UsageError(f"{message}{clips.result_suffix(clip.path)} or .mkv") from error
-            self.notes.append(f"its {name} stream {stream.index} is left out, which {self.path.suffix} cannot hold")
-            return None
-        _describe(copy, stream)
-        return copy
 
 
 def arrays(frame: VideoFrame, still: Still) -> list[Array]:
@@ -310,6 +284,16 @@ def shown_with(frame: VideoFrame, like: VideoFrame) -> VideoFrame:
     return frame
 
 
+def is_cover(stream: Stream) -> bool:
+    """Whether a stream is one picture that stands for the file."""
+    return bool(stream.disposition & Disposition.attached_pic)
+
+
+def end_of(item: Item) -> Fraction:
+    """Until when, in seconds."""
+    return (_time(item) or Fraction(0)) + (item.duration or 0) * (item.time_base or 0)
+
+
 @contextmanager
 def reading(path: Path) -> Iterator[None]:
     """What FFmpeg says about a file that is read, in one line."""
@@ -317,15 +301,6 @@ def reading(path: Path) -> Iterator[None]:
         yield
     except av.error.FFmpegError as error:
         raise ImageError(f"{path} cannot be read as a video: {error.strerror}") from error
-
-
-@contextmanager
-def writing(path: Path) -> Iterator[None]:
-    """What FFmpeg says about a file that is written, in one line."""
-    try:
-        yield
-    except av.error.FFmpegError as error:
-        raise NedrError(f"{path} could not be written: {error.strerror}") from error
 
 
 def _opened(path: Path) -> tuple[InputContainer, VideoStream]:
@@ -412,22 +387,15 @@ def _known(matrix: int, height: int) -> int:
     return matrix if matrix in _MATRICES else _BT709 if height >= _HD else _BT601
 
 
-def _moved(item: Item, start: float | None) -> Item:
-    """A frame or a packet, shown `start` seconds earlier."""
-    if start and item.time_base:
-        units = round(Fraction(start) / item.time_base)
+def _moved(item: Item, shift: Fraction) -> Item:
+    """A frame or a packet, shown `shift` seconds earlier."""
+    if shift and item.time_base:
+        units = round(shift / item.time_base)
         item.pts = None if item.pts is None else item.pts - units
         item.dts = None if item.dts is None else item.dts - units
     return item
 
 
-def _describe(copy: Stream, stream: Stream) -> None:
-    """Language, title and what else a stream says of itself."""
-    copy.metadata.update(stream.metadata)
-    copy.disposition = stream.disposition
-
-
-def _options(clip: Clip, kind: str) -> dict[str, str]:
-    """What the muxer is told: without this, names of metadata that it does not know, such as Apple's, would be lost."""
-    own = any("." in name for name in clip.container.metadata)
-    return {"movflags": "use_metadata_tags"} if own and kind in ("mp4", "mov") else {}
+def _time(item: Item) -> Fraction | None:
+    """When a frame or a packet is shown, in seconds."""
+    return None if item.pts is None or item.time_base is None else item.pts * item.time_base

@@ -35,7 +35,7 @@ class Progress:
     failed: int = 0
     done: int = 0
     video: str = ""
-    begun: dict[str, float] = field(default_factory=dict)
+    begun: dict[str, tuple[float, int]] = field(default_factory=dict)
     drawn: float = 0.0
 
     @property
@@ -47,16 +47,18 @@ class Progress:
         """One more is through."""
         self.done += 1
         self.failed += outcome.state == "failed"
+        if self.video.startswith(f"{outcome.task.job.photo.name}: "):
+            self.video = ""
         self.draw()
 
     def frame(self, name: str, done: int, total: int | None) -> None:
         """A video has one more frame done, of `total` if that is known; drawn a few times a second."""
         now = time.monotonic()
-        begun = self.begun.setdefault(name, now)
-        if now - self.drawn < REDRAW:
+        since, first = self.begun.setdefault(name, (now, done))
+        if now - self.drawn < REDRAW or done == first:
             return
         self.drawn = now
-        self.video = f"{name}: {pace(done, total, now - begun, 'frames')}"
+        self.video = f"{name}: {pace(done, total, now - since, 'frames', first)}"
         self.draw()
 
     def draw(self) -> None:
@@ -80,22 +82,22 @@ class Progress:
         return "  ".join([*parts, self.video] if self.video else parts)
 
 
-def pace(done: int, total: int | None, seconds: float, unit: str = "") -> str:
-    """How far something is after `seconds`: done of total, done per second, time left."""
+def pace(done: int, total: int | None, seconds: float, unit: str = "", first: int = 0) -> str:
+    """How far something is, `seconds` after `first` were done: done of total, done per second, time left."""
     parts = [" ".join(filter(None, (f"{done} of {total}" if total else str(done), unit)))]
-    if done:
-        parts.append(f"{done / max(seconds, 1e-6):.1f}{' ' * bool(unit)}{unit}/s")
-    if done and total:
-        parts.append(f"{_clock(seconds / done * max(0, total - done))} left")
+    if done > first:
+        parts.append(f"{(done - first) / max(seconds, 1e-6):.1f}{' ' * bool(unit)}{unit}/s")
+    if done > first and total:
+        parts.append(f"{_clock(seconds / (done - first) * max(0, total - done))} left")
     return "  ".join(parts)
 
 
-def summary(outcomes: Iterable[Outcome], seconds: float, left: int = 0) -> str:
-    """One line that counts what became of all photographs; left: those that were not come to."""
+def summary(outcomes: Iterable[Outcome], seconds: float) -> str:
+    """One line that counts what became of all photographs."""
     counts = Counter(outcome.state for outcome in outcomes)
     parts = [f"{counts['done']} cleared", f"{counts['skipped']} done before", f"{counts['failed']} failed"]
-    if left:
-        parts.append(f"{left} left")
+    if counts["left"]:
+        parts.append(f"{counts['left']} left")
     return f"{', '.join(parts)} in {_clock(seconds)}"
 
 
@@ -125,7 +127,7 @@ def row(outcome: Outcome) -> dict[str, Any]:
     return {
         "photo": str(job.photo),
         "outcome": outcome.state,
-        "result": None if outcome.error else str(job.result),
+        "result": str(job.result) if outcome.state in ("done", "skipped") else None,
         "density": outcome.haze.get("density"),
         "transmission": outcome.haze.get("transmission"),
         "seconds": round(outcome.seconds, 3),

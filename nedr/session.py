@@ -1,7 +1,7 @@
 """A call of the command on photographs and folders: once through, a dry run, or a watch over what arrives."""
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from itertools import chain
 from pathlib import Path
@@ -96,10 +96,11 @@ class Session:
             finally:
                 work.close()
                 progress.clear()
+                whole = list(_accounted(tasks, outcomes, manifests, options))
                 if manifests:
-                    self.say(report.summary(outcomes, time.monotonic() - started, len(tasks) - len(outcomes)))
+                    self.say(report.summary(whole, time.monotonic() - started))
                 if self.report:
-                    report.write(self.report, [*earlier, *outcomes])
+                    report.write(self.report, [*earlier, *whole])
         return outcomes
 
     def _options(self, manifests: Manifests) -> album.Options:
@@ -115,6 +116,19 @@ class Session:
         workers = min(self.workers or min(threads, album.MAX_WORKERS), max(1, photographs))
         share = max(1, threads // workers)
         return workers, Dehazer(self.weights, method=self.method, threads=share, device=self.device)
+
+
+def _accounted(
+    tasks: Iterable[Task], outcomes: Iterable[Outcome], manifests: Manifests, options: album.Options
+) -> Iterator[Outcome]:
+    """What became of every task: as told, else finished while the run was left, else not come to."""
+    told = {id(outcome.task): outcome for outcome in outcomes}
+    for task in tasks:
+        if id(task) in told:
+            yield told[id(task)]
+        else:
+            [late] = album.finished([task], manifests, options)
+            yield replace(late, state="done") if late else Outcome(task, "left")
 
 
 def _stamp(task: Task) -> tuple[int, str] | None:

@@ -14,6 +14,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
 
+import av
 import numpy as np
 from av.packet import Packet
 from av.video.frame import VideoFrame
@@ -26,7 +27,8 @@ from nedr.errors import UsageError
 from nedr.field import HazeField, check_strength
 from nedr.pixels import Array
 from nedr.planes import PlaneDehazer
-from nedr.reel import EXACT, Clip, Item, Sink, Still, arrays, blank, shown_with
+from nedr.reel import EXACT, Clip, Item, Still, arrays, blank, shown_with
+from nedr.sink import Sink
 
 T = TypeVar("T")
 Tick: TypeAlias = Callable[[int, int | None], None]
@@ -144,7 +146,9 @@ class _Work:
                 self._frames += 1
                 tick(self._frames, self._clip.frames)
         if not self._frames:
-            raise UsageError(f"{self._clip.path} has no picture in the part that is asked for")
+            whole = self._clip.container.duration
+            length = f"; it lasts {whole / av.time_base:.1f} seconds" if whole else ""
+            raise UsageError(f"{self._clip.path} has no picture in the part that is asked for{length}")
 
     def report(self, seconds: float, notes: Iterable[str]) -> Report:
         """What was done, in `seconds`."""

@@ -1,5 +1,6 @@
 """Real video files for the tests and benchmarks, made from photographs that may be shipped."""
 
+import io
 from fractions import Fraction
 from pathlib import Path
 
@@ -47,12 +48,14 @@ def shown(frame, matrix="ITU709", full=False):
 def film(path, frames, *, times=None, rate=25, format="yuv420p", codec="libx264", sound=True, **how):
     """A video file of `frames` (H, W, 3) in [0, 1], shown at `times` in ticks, with sound unless told otherwise.
 
-    subtitles: whether there are some;  turned: degrees that it is to be turned by;  options: for the encoder
-    colours: what it states, as COLOURS;  metadata: of the whole file
+    subtitles: a text in SRT;  turned: degrees that it is to be turned by;  options: for the encoder
+    colours: what it states, as COLOURS;  metadata: of the whole file;  chapters: as PyAV takes them
+    attached: a font's bytes
     """
     frames = list(frames)
     times = times or [number * TICKS // rate for number in range(len(frames))]
     colours = how.get("colours", COLOURS)
+    path.parent.mkdir(parents=True, exist_ok=True)
     with av.open(str(path), "w") as container:
         container.metadata.update(how.get("metadata", {}))
         options = {"crf": "12", "preset": "ultrafast"} if codec in ("libx264", "libx265") else {}
@@ -65,7 +68,11 @@ def film(path, frames, *, times=None, rate=25, format="yuv420p", codec="libx264"
         if how.get("turned"):
             video.set_display_rotation(how["turned"])
         audio = container.add_stream("aac", rate=48000) if sound else None
-        for packet in _tone(audio, times[-1] / TICKS + 1 / rate) if audio else ():
+        titles = _captions(container, how["subtitles"]) if how.get("subtitles") else []
+        container.set_chapters(how.get("chapters", []))
+        if how.get("attached"):
+            container.add_attachment("font.ttf", "font/ttf", how["attached"])
+        for packet in [*(_tone(audio, times[-1] / TICKS + 1 / rate) if audio else ()), *titles]:
             container.mux(packet)
         for frame, shown in zip(frames, times, strict=True):
             picture = coded(frame, format, full=colours.get("color_range") == 2)
@@ -85,3 +92,20 @@ def _tone(stream, seconds):
         frame.sample_rate, frame.pts, frame.time_base = 48000, number * 1024, Fraction(1, 48000)
         yield from stream.encode(frame)
     yield from stream.encode(None)
+
+
+def _captions(container, text):
+    """Packets of subtitles in a stream of their own, as the container keeps them."""
+    timed, found = container.format.name == "mp4", []
+    with av.open(io.BytesIO(text.encode()), format="srt") as source:
+        [template] = source.streams
+        stream = container.add_mux_stream("mov_text") if timed else container.add_stream_from_template(template)
+        stream.metadata["language"], stream.time_base = "deu", Fraction(1, 1000)
+        for packet in source.demux():
+            if packet.dts is not None:
+                data = bytes(packet)
+                made = av.Packet(len(data).to_bytes(2, "big") + data if timed else data)
+                made.pts, made.dts, made.duration = packet.pts, packet.dts, packet.duration
+                made.time_base, made.stream = packet.time_base, stream
+                found.append(made)
+    return found

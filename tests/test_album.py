@@ -14,8 +14,10 @@ import standin
 from PIL import Image
 
 from nedr import album, atomic, cli, images, manifest, report
+from nedr.batch import Job
 from nedr.dehazer import Dehazer
 from nedr.errors import NedrError
+from nedr.folders import Task
 
 ROOT = Path(__file__).parents[1]
 ENVIRONMENT = os.environ | {"PYTHONPATH": str(ROOT)}
@@ -133,6 +135,26 @@ def test_links_in_circles_end_and_each_folder_is_read_once(folder, nedr):
     assert results("out") == {"z/a.png", "far/c.png"}
 
 
+@pytest.mark.skipif(os.name == "nt", reason="links need a right of their own on Windows")
+def test_a_link_to_itself_costs_nothing_but_itself(folder, nedr):
+    photograph(folder / "trip/a.png")
+    for name in ("loop", "loop.jpg"):
+        (folder / "trip" / name).symlink_to(name)
+    status, _, err = nedr("trip", "-o", "out")
+    assert status == 1
+    assert "loop.jpg" in err[0]
+    assert "1 cleared, 0 done before, 1 failed" in err[1]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have names in Unicode alone")
+def test_names_that_are_no_text_go_through(folder, nedr):
+    name = os.fsdecode(b"\xff\xe9t\xe9.png")
+    photograph(folder / "trip" / name)
+    assert nedr("trip", "-o", "out", "--report", "r.csv", "--json")[0] == 0
+    assert results("out") == {name}
+    assert nedr("trip", "-o", "out")[2][0].startswith("nedr: 0 cleared, 1 done before")
+
+
 def test_names_that_some_disks_hold_for_the_same_stay_apart(folder, nedr):
     for name in ("a.jpg", "A.jpg", "a.png", "u\u0308.png", "\u00fc.png"):
         photograph(folder / "trip" / name)
@@ -190,6 +212,15 @@ def test_finished_photographs_are_passed_over_and_changes_are_done_again(folder,
     assert len(nedr("trip", "-o", "out", "--strength", "0.5")[1]) == 3
     assert nedr("trip", "-o", "out", "--strength", "0.5")[1] == []
     assert len(nedr("trip", "-o", "out", "--strength", "0.5", "--method", "cap")[1]) == 3
+
+
+def test_a_map_of_earlier_is_still_ours(folder, nedr):
+    photograph(folder / "trip/a.png")
+    for words in (["--map"], [], ["--map"]):
+        assert nedr("trip", "-o", "out", "--strength", "0.5", *words)[0] == 0
+    Path("out/a.transmission.png").write_bytes(b"mine")
+    assert nedr("trip", "-o", "out", "--map")[0] == 2
+    assert Path("out/a.transmission.png").read_bytes() == b"mine"
 
 
 def test_other_weights_do_the_work_again(folder, nedr, tmp_path_factory):
@@ -350,33 +381,47 @@ def tree(folder):
 @pytest.mark.skipif(os.name == "nt", reason="there is no SIGKILL on Windows")
 def test_a_run_killed_twice_is_finished_by_another(tree, weights):
     command = [sys.executable, "-m", "nedr", "trip", "-o", "out", "--weights", str(weights), "--report", "r.json"]
+    command += ["--workers", "2"]
     options = {"stdout": -1, "stderr": -1, "text": True, "cwd": tree, "env": ENVIRONMENT}
-    told = []
+    finished_before: dict[str, tuple[int, int]] = {}
     for count in (60, 90):
         with subprocess.Popen(command, **options) as process:
-            told += [process.stdout.readline() for _ in range(count)]
+            for _ in range(count):
+                assert process.stdout.readline()
             process.kill()
-            told += process.stdout.read().splitlines(keepends=True)
-        for name in results("out"):
-            if not name.endswith(".part"):
-                images.read(tree / "out" / name)  # whole
+        assert process.returncode == -signal.SIGKILL
+        made = {name for name in results("out") if not name.endswith(".part")}
+        assert len(finished_before) + count <= len(made) < 300 - BAD
+        for name in made:
+            images.read(tree / "out" / name)  # whole
+        assert {name: written(tree / "out" / name) for name in finished_before} == finished_before  # none twice
+        finished_before = {name: written(tree / "out" / name) for name in made}
     done = subprocess.run(command, capture_output=True, text=True, cwd=tree, env=ENVIRONMENT)
     assert done.returncode == 1
+    assert {name: written(tree / "out" / name) for name in finished_before} == finished_before
     rows = json.loads((tree / "r.json").read_text())
-    failed = {row["photo"] for row in rows if row["outcome"] == "failed"}
-    assert len(failed) == BAD
-    assert all(photo in done.stderr for photo in failed)
+    assert {row["photo"] for row in rows if row["outcome"] == "failed"} == broken(tree)
+    assert len([line for line in done.stderr.splitlines() if any(photo in line for photo in broken(tree))]) == BAD
     assert {row["result"] for row in rows if not row["error"]} == {f"out/{name}" for name in results("out")}
     assert len(results("out")) == 300 - BAD  # nothing half written is left either
     begun = [entry["result"] for entry in journal("out") if "photo" in entry]
     finished = [entry["result"] for entry in journal("out") if "written" in entry]
-    assert len(finished) == len(set(finished))  # none twice
+    assert len(finished) == len(set(finished))
     assert len(finished) >= 300 - BAD - 2 * 2  # a kill between the last name and its line costs the line alone
     assert len(begun) <= len(set(begun)) + 2 * 2  # those that the kills caught at work
     dehazer = Dehazer(weights)
-    for row in rows[::20]:
+    for row in rows:
         if not row["error"]:
             assert (tree / row["result"]).read_bytes() == dehazer.dehaze((tree / row["photo"]).read_bytes())
+
+
+def written(path):
+    """What tells whether a file was written again."""
+    return path.stat().st_ino, path.stat().st_mtime_ns
+
+
+def broken(tree):
+    return {path.relative_to(tree).as_posix() for path in (tree / "trip").rglob("*.jpg") if path.stat().st_size == 200}
 
 
 @pytest.mark.skipif(os.name == "nt", reason="SIGINT cannot be sent to a process on Windows")
@@ -392,7 +437,11 @@ def test_ctrl_c_finishes_what_was_begun_and_reports(tree, weights):
     assert " left in " in err
     assert 1 <= len(results("out")) < 290
     assert not [name for name in results("out") if name.endswith(".part")]
-    assert 1 <= len(json.loads((tree / "r.json").read_text())) < 300
+    rows = json.loads((tree / "r.json").read_text())
+    assert len(rows) == 300
+    done = [row for row in rows if row["outcome"] == "done"]
+    assert {row["result"].removeprefix("out/") for row in done} == results("out")
+    assert 0 < sum(row["outcome"] == "left" and row["result"] is None for row in rows) < 300
 
 
 def test_a_file_finished_just_before_the_kill_is_not_done_again(folder, nedr):
@@ -449,6 +498,19 @@ class Terminal:
 def test_the_bar_says_how_far_how_fast_and_how_long():
     bar = report.Progress(40, Terminal(), done=10, failed=1)
     assert bar.line(20.0) == "[#####...............] 10 of 40  0.5/s  1:00 left  1 failed"
+
+
+def test_the_bar_tells_frames_of_the_video_at_work_alone(monkeypatch):
+    now, bar = [100.0], report.Progress(3, Terminal(), started=100.0)
+    monkeypatch.setattr(report.time, "monotonic", lambda: now[0])
+    for number in range(1, 50):  # the first frame comes late: the network is loaded, the file opened
+        now[0] = 110 + number / 10
+        bar.frame("a.mp4", number, 200)
+    assert bar.line(20.0).endswith("a.mp4: 47 of 200 frames  10.0 frames/s  0:15 left")
+    bar.count(album.Outcome(Task(Job(Path("trip/b.jpg"), Path("out/b.jpg"))), "done"))
+    assert "a.mp4" in bar.line(20.0)
+    bar.count(album.Outcome(Task(Job(Path("trip/a.mp4"), Path("out/a.mp4"))), "done"))
+    assert bar.line(20.0) == "[#############.......] 2 of 3  0.1/s  0:10 left"
 
 
 def test_the_bar_is_drawn_on_a_terminal_alone(folder, nedr, monkeypatch):
@@ -509,3 +571,17 @@ def test_a_manifest_that_cannot_be_read_is_an_error_of_ours(tmp_path):
     (tmp_path / ".nedr" / "album.jsonl").mkdir(parents=True)
     with pytest.raises(NedrError):
         manifest.Manifest(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("package", "words", "extra"),
+    [("av", ["a.mp4"], "video"), ("watchdog", ["trip", "--watch"], "watch"), ("ray", None, "ray")],
+)
+def test_an_extra_that_is_missing_is_named(folder, package, words, extra):
+    photograph(folder / "trip/a.png")
+    (folder / "a.mp4").write_bytes(b"a video")
+    call = "import nedr.ray" if words is None else f"from nedr import cli; sys.exit(cli.main({words!r}))"
+    code = f"import sys; sys.modules[{package!r}] = None; {call}"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=folder, env=ENVIRONMENT)
+    assert done.returncode == 1
+    assert f"pip install 'nedr-dehaze[{extra}]'" in done.stderr.splitlines()[-1]

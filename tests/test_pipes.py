@@ -9,9 +9,10 @@ import pytest
 import standin
 from PIL import Image
 
-from nedr import pipes
+from nedr import cli, pipes
 from nedr.dehazer import Dehazer
 from nedr.errors import ImageError, UsageError
+from nedr.temporal import VideoDehazer
 
 ROOT = Path(__file__).parents[1]
 ENVIRONMENT = os.environ | {"PYTHONPATH": str(ROOT)}
@@ -61,18 +62,50 @@ def test_what_is_no_picture_is_told_on_stderr_alone(nedr):
     assert done.stderr.startswith(b"nedr: standard input is not a picture")
 
 
-@pytest.mark.parametrize("words", [["-", "a.jpg"], ["-", "--map"], ["-", "--json"], ["a.jpg", "--raw", "4x4"]])
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["-", "a.jpg"],
+        ["-", "--map"],
+        ["-", "--json"],
+        ["a.jpg", "--raw", "4x4"],
+        ["-", "--raw", "4x4", "--format", "png"],
+    ],
+)
 def test_a_pipe_goes_alone(nedr, words):
     done = nedr(*words)
     assert (done.returncode, done.stdout) == (2, b"")
 
 
-def test_raw_frames_come_out_one_by_one(nedr, weights):
-    frames = [ramp(20, 30, shift) for shift in (0, 20, 40)]
+@pytest.mark.skipif(os.name == "nt", reason="needs a shell that closes files")
+def test_a_closed_input_is_a_wrong_call(weights):
+    command = f'"{sys.executable}" -m nedr - --weights "{weights}" <&-'
+    done = subprocess.run(["sh", "-c", command], capture_output=True, env=ENVIRONMENT)
+    assert (done.returncode, done.stdout) == (2, b"")
+    assert done.stderr.count(b"\n") == 1
+
+
+def test_frames_larger_than_memory_are_one_line(weights, monkeypatch, capsys):
+    class Endless:
+        buffer = None
+
+        def read(self, size):
+            raise MemoryError
+
+    Endless.buffer = Endless()
+    monkeypatch.setattr(sys, "stdin", Endless())
+    assert cli.main(["-", "--raw", "999999x999999", "--weights", str(weights)]) == 1
+    assert capsys.readouterr().err == "nedr: this needs more memory than there is\n"
+
+
+def test_raw_frames_come_out_as_a_video(nedr, weights):
+    frames = [ramp(20, 30, shift) for shift in (0, 2, 4)]
     done = nedr("-", "--raw", "30x20", data=b"".join(frame.tobytes() for frame in frames))
     assert (done.returncode, done.stderr) == (0, b"")
     found = np.frombuffer(done.stdout, np.uint8).reshape(3, 20, 30, 3)
-    assert np.array_equal(found, [Dehazer(weights).dehaze(frame) for frame in frames])
+    assert np.array_equal(found, list(VideoDehazer(Dehazer(weights))(frames)))
+    assert np.array_equal(found[0], Dehazer(weights).dehaze(frames[0]))
+    assert not np.array_equal(found[2], Dehazer(weights).dehaze(frames[2]))  # on its own, as it would flicker
 
 
 def test_a_short_last_frame_is_an_error_behind_the_others(nedr):

@@ -1,5 +1,6 @@
 import json
 import os
+import runpy
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ from PIL import Image
 pytest.importorskip("ray", reason="needs the extra [ray]")
 pytest.importorskip("fsspec", reason="needs the extra [ray]")
 
+import fsspec
 import ray
 
 import nedr.ray
@@ -26,7 +28,16 @@ def weights(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def cluster():
+def store(tmp_path_factory):
+    """A folder that fsspec knows as dir://, which to the pipeline is a storage like any other but the local disk."""
+    folder = tmp_path_factory.mktemp("store")
+    fsspec.config.conf["dir"] = {"path": str(folder), "target_protocol": "file"}
+    yield folder
+    del fsspec.config.conf["dir"]
+
+
+@pytest.fixture(scope="module")
+def cluster(store):
     """A Ray of two workers on this machine."""
     paths = os.pathsep.join([str(ROOT), str(ROOT / "tests")])
     ray.init(
@@ -35,7 +46,14 @@ def cluster():
         logging_level="ERROR",
         log_to_driver=False,
         object_store_memory=100_000_000,
-        runtime_env={"env_vars": {"PYTHONPATH": paths, "OMP_NUM_THREADS": "1"}},
+        runtime_env={
+            "env_vars": {
+                "PYTHONPATH": paths,
+                "OMP_NUM_THREADS": "1",
+                "FSSPEC_DIR_PATH": str(store),
+                "FSSPEC_DIR_TARGET_PROTOCOL": "file",
+            }
+        },
     )
     ray.data.DataContext.get_current().enable_progress_bars = False
     yield
@@ -99,6 +117,30 @@ def test_a_run_killed_before_it_took_notes_is_carried_on_and_strangers_stay(clus
     assert (trip / "out/day 1/4.jpg").read_bytes() == b"precious"
 
 
+def test_a_folder_without_photographs_is_told_at_once(cluster, tmp_path):
+    for name in (".", "missing"):
+        with pytest.raises(UsageError, match="no photographs in"):
+            nedr.ray.photographs(str(tmp_path / name))
+
+
 def test_a_strength_that_cannot_be_is_told_at_once(cluster, trip):
     with pytest.raises(UsageError):
         rows(trip, None, strength=2)
+
+
+def test_the_worked_example_from_one_storage_to_another(cluster, trip, store, capsys):
+    """The weights are those that ship; nothing but fsspec touches the storage."""
+    (trip / "trip").rename(store / "raw")
+    example = runpy.run_path(str(ROOT / "examples" / "million.py"))["main"]
+    for done in ("6 done", "6 skipped"):
+        assert example(["dir://raw", "dir://clear", "--report", str(trip / "report")]) == 1
+        out = capsys.readouterr().out.splitlines()
+        assert "dir://raw/day 1/bad.jpg is not a picture" in out[-2]
+        assert set(out[-1].split(", ")) == {done, "1 failed"}
+    clear = store / "clear"
+    assert {path.name for path in (clear / "day 1").iterdir()} == {f"{k}.jpg" for k in range(6)}
+    dehazer = Dehazer(threads=1)
+    for path in (clear / "day 1").iterdir():
+        assert path.read_bytes() == dehazer.dehaze((store / "raw" / "day 1" / path.name).read_bytes())
+    table = ray.data.read_parquet(str(trip / "report")).take_all()
+    assert {row["result"] for row in table} == {"", *(f"dir://clear/day 1/{k}.jpg" for k in range(6))}

@@ -1,0 +1,128 @@
+"""Frames per second, memory and flicker of videos.
+
+    python benchmarks/video.py [--threads N] [--frames N]
+
+`end to end` is all of `nedr clip.mp4 -o clear.mp4`: H.264 with sound in, decoded, cleared, encoded as H.264, sound
+copied. `memory` is the most that a fresh process held while it did so, for a short and a long clip. `flicker` is how
+much the values of a scene that stands still vary over time (standard deviation, of 255, mean over the values).
+"""
+
+import argparse
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+from bench import machine, peak_memory, table
+from PIL import Image
+
+from nedr import video
+from nedr.batch import Job
+from nedr.clips import Encoding
+from nedr.dehazer import Dehazer
+from nedr.pixels import Array
+from nedr.temporal import VideoDehazer
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+import footage
+
+SIZES = {"720p": (720, 1280), "1080p": (1080, 1920)}
+EXAMPLES = Path(__file__).parents[1] / "examples"
+AIRLIGHT = np.array([0.80, 0.82, 0.86], np.float32)
+SIGMA = 2.5 / 255
+
+
+def main() -> None:
+    """Parse the options and print the tables."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--frames", type=int, default=100)
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--peak", metavar="CLIP", type=Path, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.peak:
+        print(round(end_to_end(options.peak, options.threads)[1] / 1e6))
+        return
+    print(machine(), f"\n{options.threads} threads, best of {options.repeats}\n", sep="")
+    with tempfile.TemporaryDirectory() as held:
+        table(["end to end", "frames/s", "processor s each"], speed(Path(held), options))
+        print()
+        table(["frames at 1280x720", "peak MB"], memory(Path(held), options))
+    print()
+    table(["a still scene", "flicker", "of the clear clip's"], flicker(options.threads))
+
+
+def speed(folder: Path, options: argparse.Namespace) -> Iterable[list[str]]:
+    """A row for each size."""
+    for name, size in SIZES.items():
+        clip = footage.film(folder / f"{name}.mp4", footage.panned("temple", size, options.frames, sigma=0.005))
+        rounds = []
+        for _ in range(options.repeats):
+            processor = time.process_time()
+            wall, _ = end_to_end(clip, options.threads)
+            rounds.append((wall, time.process_time() - processor))
+        rate = options.frames / min(wall for wall, _ in rounds)
+        yield [name, f"{rate:.1f}", f"{min(cpu for _, cpu in rounds) / options.frames:.3f}"]
+
+
+def memory(folder: Path, options: argparse.Namespace) -> Iterable[list[str]]:
+    """A row for each length."""
+    for frames in (50, 400):
+        clip = footage.film(folder / f"{frames}.mp4", footage.panned("temple", SIZES["720p"], frames, step=1))
+        command = [sys.executable, __file__, "--peak", str(clip), "--threads", str(options.threads)]
+        yield [str(frames), subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()]
+
+
+def end_to_end(clip: Path, threads: int) -> tuple[float, int]:
+    """Seconds of one run, and the most memory this process ever held."""
+    started = time.perf_counter()
+    video.clear(Job(clip, clip.with_suffix(".clear.mp4")), Dehazer(threads=threads), overwrite=True)
+    return time.perf_counter() - started, peak_memory()
+
+
+def flicker(threads: int) -> Iterable[list[str]]:
+    """A row for each way to clear a scene that stands still, seen by a noisy sensor."""
+    photo = Image.open(EXAMPLES / "temple.jpg").convert("RGB").resize((640, 360), Image.Resampling.BOX)
+    clear, rng = np.asarray(photo, np.float32) / 255 * 0.8, np.random.default_rng(0)
+    t = np.linspace(0.35, 0.9, 360, dtype=np.float32)[:, None, None]
+    noise = [rng.normal(0, SIGMA, clear.shape).astype(np.float32) for _ in range(32)]
+    hazy = [np.clip(clear * t + AIRLIGHT * (1 - t) + each, 0, 1) for each in noise]
+    frames, dehazer = [codes(frame) for frame in hazy], Dehazer(threads=threads)
+    usual = deviation(codes(np.clip(clear + each, 0, 1)) for each in noise)
+    ways = {
+        "clear clip, same noise": usual,
+        "hazy clip": deviation(frames),
+        "each frame as a photograph": deviation(dehazer.dehaze(frame) for frame in frames),
+        "nedr.VideoDehazer": deviation(VideoDehazer(dehazer)(frames)),
+        "nedr.VideoDehazer(denoise=False)": deviation(VideoDehazer(dehazer, denoise=False)(frames)),
+        "nedr CLIP, lossless": deviation(through_files(hazy, dehazer)),
+    }
+    for name, found in ways.items():
+        yield [name, f"{found:.2f}", f"{found / usual:.2f}x"]
+
+
+def through_files(frames: list[Array], dehazer: Dehazer) -> list[Array]:
+    """Frames (H, W, 3) in [0, 1] through a video file and back, nothing compressed with loss."""
+    with tempfile.TemporaryDirectory() as held:
+        job = Job(Path(held) / "clip.mkv", Path(held) / "clear.mkv")
+        footage.film(job.photo, frames, codec="ffv1", format="yuv444p", sound=False)
+        video.clear(job, dehazer, encoding=Encoding(codec="ffv1"))
+        with footage.av.open(str(job.result)) as container:
+            return [footage.shown(frame) for frame in container.decode(video=0)]
+
+
+def codes(frame: Array) -> Array:
+    """A frame in [0, 1] as uint8."""
+    return np.rint(frame * 255).astype(np.uint8)
+
+
+def deviation(frames: Iterable[Array]) -> float:
+    """Mean over all values of each one's standard deviation over time, the first frames left out."""
+    return float(np.stack(list(frames)[4:]).astype(np.float32).std(axis=0).mean())
+
+
+if __name__ == "__main__":
+    main()
