@@ -7,7 +7,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from nedr.model.heads import dark_channel_airlight
-from nedr.model.nedr import PRESETS, NeDR, NeDRConfig, depth, scene_radiance
+from nedr.model.nedr import PRESETS, NeDR, NeDRConfig, darkest_in_cells, darkness, depth, scene_radiance
 
 
 def parameters(model: torch.nn.Module) -> float:
@@ -29,6 +29,18 @@ def test_lattice_is_the_callers_choice(tiny_config):
     model, view = NeDR(tiny_config).eval(), torch.rand(1, 3, 64, 96)
     assert model(view, (50, 70)).transmission.shape == (1, 1, 50, 70)
     torch.testing.assert_close(model(view, (16, 24)).transmission, model(view).transmission)
+
+
+def test_dark_channel_of_cells_by_hand():
+    view = torch.full((1, 3, 32, 48), 0.8)
+    view[0, 2, 9, 13] = 0.1  # in the cell (2, 3)
+    cells, patches = darkness(darkest_in_cells(view, 8, 12))[0]
+    expected = torch.full((8, 12), 0.8)
+    expected[2, 3] = 0.1
+    torch.testing.assert_close(cells, expected)
+    expected[:6, :7] = 0.1  # 3 cells to every side
+    torch.testing.assert_close(patches, expected)
+    assert darkest_in_cells(view, 7, 11).shape == (1, 3, 7, 11)
 
 
 def test_result_of_a_picture_does_not_depend_on_its_batch(tiny_config):

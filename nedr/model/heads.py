@@ -70,9 +70,14 @@ def brightest(image: Tensor) -> Tensor:
     return image.amax(dim=(-2, -1))
 
 
+def dark_channel(image: Tensor, patch: int) -> Tensor:
+    """The least of all channels in the patch around each pixel (He et al. 2009): (B, 3, H, W) -> (B, 1, H, W)."""
+    return -F.max_pool2d(-image.amin(dim=1, keepdim=True), patch, stride=1, padding=patch // 2)
+
+
 def dark_channel_airlight(image: Tensor, *, patch: int = 15) -> Tensor:
     """A as the published outdoor setting takes it: mean colour where the dark channel is brightest (He et al. 2009)."""
-    dark = -F.max_pool2d(-image.amin(dim=1, keepdim=True), patch, stride=1, padding=patch // 2)
+    dark = dark_channel(image, patch)
     count = max(1, int(dark[0].numel() * HAZIEST))
     index = dark.flatten(1).topk(count, dim=1).indices  # (B, count)
     return image.flatten(2).gather(2, index[:, None].expand(-1, 3, -1)).mean(dim=-1)

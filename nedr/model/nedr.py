@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from nedr.model.drem import DREM
 from nedr.model.encoder import Encoder
-from nedr.model.heads import AirlightHead, BoundedHead, DensityHead, brightest, dark_channel_airlight
+from nedr.model.heads import AirlightHead, BoundedHead, DensityHead, brightest, dark_channel, dark_channel_airlight
 from nedr.model.idrm import IDRM
 from nedr.model.kan_cid import KANCID
 from nedr.model.refine import ChnMapper, fuse, level_at, refine_layers
@@ -34,6 +34,7 @@ class NeDRConfig:
     airlight: Literal["predicted", "brightest", "dark_channel"] = "predicted"
     transmission: tuple[float, float] = (0.03, 1.0)
     density: tuple[float, float] = (0.05, 4.0)
+    dark_channel: bool = True  # the lattice also sees how dark the darkest thing of each cell and patch is
     kan_cid: bool = True  # the three switches of the ablation
     idrm: bool = True
     drem: bool = True
@@ -64,8 +65,10 @@ PRESETS = {
         airlight="brightest",
         transmission=(0.05, 0.95),
         density=(0.6, 1.8),
+        dark_channel=False,
     ),
 }
+DARK_PATCH = 7  # cells, of the wider dark channel
 
 
 class HazeEstimate(NamedTuple):
@@ -113,28 +116,40 @@ class NeDR(nn.Module):
         grid_width = widths[level_at(config.grid_stride)]
         idrm = IDRM(grid_width, config.idrm_hidden, config.idrm_outputs)
         self.idrm = idrm if config.idrm else nn.Conv2d(grid_width, config.idrm_outputs, 3, padding=1)
-        channels = config.idrm_outputs + 3
+        dark = 2 if config.dark_channel else 0
+        channels = config.idrm_outputs + 3 + dark
         self.drem = DREM(channels, config.drem_width, config.drem_growth) if config.drem else nn.Identity()
         self.density_head = DensityHead(sum(self.encoder.channels), config.density)
         self.transmission_head = BoundedHead(channels, config.head_width, config.transmission)
         if config.airlight == "predicted":
             self.airlight_head = AirlightHead(channels, sum(self.encoder.channels))
-            self.joint_head = BoundedHead(channels + 4, config.head_width, config.transmission)
+            self.joint_head = BoundedHead(channels + 4 + dark, config.head_width, config.transmission)
 
     def forward(self, view: Tensor, lattice: tuple[int, int] | None = None) -> HazeEstimate:
         """RGB view (B, 3, H, W) in [0, 1] -> the estimate on a lattice (h, w), by default the configured stride's."""
         features = self.encoder(view)
         pooled = torch.cat([feature.mean(dim=(-2, -1)) for feature in features], dim=1)
-        image = lattice_image(view, *lattice) if lattice else F.avg_pool2d(view, self.config.lattice_stride)
-        field = self.drem(torch.cat([self._decode(self._fuse(features), lattice), image], dim=1))
+        image, darkest = self._cells(view, lattice)
+        shown = [image, darkness(darkest)] if self.config.dark_channel else [image]
+        field = self.drem(torch.cat([self._decode(self._fuse(features), lattice), *shown], dim=1))
         transmission = self.transmission_head(field)
         if self.config.airlight == "predicted":
             airlight = self.airlight_head(field, image, transmission, pooled)
-            seen = image / airlight.clamp_min(0.05)[:, :, None, None]  # haze is whatever looks like A
-            transmission = self.joint_head(torch.cat([field, transmission, seen], dim=1))
+            light = airlight.clamp_min(0.05)[:, :, None, None]
+            seen = [image / light]  # haze is whatever looks like A
+            if self.config.dark_channel:
+                seen.append(darkness(darkest / light))  # 1 - t at most: J cannot be below 0
+            transmission = self.joint_head(torch.cat([field, transmission, *seen], dim=1))
         else:
             airlight = brightest(view) if self.config.airlight == "brightest" else dark_channel_airlight(view)
         return HazeEstimate(transmission, airlight, self.density_head(pooled))
+
+    def _cells(self, view: Tensor, lattice: tuple[int, int] | None) -> tuple[Tensor, Tensor]:
+        """The view (B, 3, H, W) on the lattice: the mean and the minimum of each channel in each cell."""
+        if lattice:
+            return lattice_image(view, *lattice), darkest_in_cells(view, *lattice)
+        stride = self.config.lattice_stride
+        return F.avg_pool2d(view, stride), -F.max_pool2d(-view, stride)
 
     def _fuse(self, features: list[Tensor]) -> Tensor:
         """Four encoder maps -> the coarse grid E' (B, C, H / grid_stride, W / grid_stride)."""
@@ -155,3 +170,15 @@ def lattice_image(view: Tensor, height: int, width: int) -> Tensor:
     if view.shape[-2] % height == 0 and view.shape[-1] % width == 0:
         return F.avg_pool2d(view, (view.shape[-2] // height, view.shape[-1] // width))
     return F.interpolate(view, (height, width), mode="bilinear", align_corners=False, antialias=True)
+
+
+def darkest_in_cells(view: Tensor, height: int, width: int) -> Tensor:
+    """The minimum of each channel in each cell of a lattice (B, 3, height, width), which averages lose."""
+    if view.shape[-2] % height == 0 and view.shape[-1] % width == 0:
+        return -F.max_pool2d(-view, (view.shape[-2] // height, view.shape[-1] // width))
+    return -F.adaptive_max_pool2d(-view, (height, width))
+
+
+def darkness(darkest: Tensor) -> Tensor:
+    """The dark channel of each cell, and of the patch of 7 x 7 cells around it: (B, 3, h, w) -> (B, 2, h, w)."""
+    return torch.cat([darkest.amin(dim=1, keepdim=True), dark_channel(darkest, DARK_PATCH)], dim=1)
