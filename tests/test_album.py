@@ -537,16 +537,21 @@ def test_the_watch_clears_what_arrives_when_it_is_complete(folder, weights):
     command = [sys.executable, "-m", "nedr", "trip", "-o", "out", "--watch", "--weights", str(weights)]
     options = {"stdout": -1, "stderr": -1, "text": True, "cwd": folder, "env": ENVIRONMENT}
     with subprocess.Popen(command, **options) as process:
-        assert "first.png" in process.stdout.readline()
-        data = photo.read_bytes()
-        with (folder / "trip/slow.png").open("wb", buffering=0) as slow:
-            for at in range(0, len(data), len(data) // 3 + 1):
-                slow.write(data[at : at + len(data) // 3 + 1])
-                time.sleep(0.5)
-        photograph(folder / "trip/new/deep.png")
-        assert {"slow.png", "deep.png"} == {process.stdout.readline().split()[0].rpartition("/")[2] for _ in range(2)}
-        process.send_signal(signal.SIGINT)
-        _, err = process.communicate(timeout=60)
+        try:
+            assert "first.png" in process.stdout.readline()
+            data = photo.read_bytes()
+            with (folder / "trip/slow.png").open("wb", buffering=0) as slow:
+                for at in range(0, len(data), len(data) // 3 + 1):
+                    slow.write(data[at : at + len(data) // 3 + 1])
+                    time.sleep(0.5)
+            photograph(folder / "trip/new/deep.png")
+            assert {"slow.png", "deep.png"} == {
+                process.stdout.readline().split()[0].rpartition("/")[2] for _ in range(2)
+            }
+            process.send_signal(signal.SIGINT)
+            _, err = process.communicate(timeout=60)
+        finally:
+            process.kill()  # a failure above must not leave the test waiting for it
     assert process.returncode == 130
     assert "failed" not in err.replace("0 failed", "")
     assert results("out") == {"first.png", "slow.png", "new/deep.png"}
