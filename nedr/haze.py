@@ -5,7 +5,7 @@ is float32 (H, W) in (0, 1] with the farthest point at 1, so that beta alone say
 """
 
 import io
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -31,8 +31,9 @@ class HazeConfig:
     dark: float = 0.1
     tint_slight: float = 0.3  # probability of A off grey by a few hundredths
     tint_strong: float = 0.15  # probability of dusk blue or dust orange
+    plain: float = 0.3  # probability of none of the next five: even haze of one colour, as outdoors by day
     patchy: float = 0.25  # probability that the haze itself is uneven
-    ambient: float = 0.2  # probability that A is the scene's own light instead, as in rooms, woods and under cloud
+    ambient: float = 0.25  # probability that A is the scene's own light instead, as in rooms, woods and under cloud
     cast: float = 0.15  # probability of lamps or dusk that colour scene and airlight alike, which is to stay
     lit: float = 0.25  # probability that A varies over the picture by up to a fifth, as light indoors and at dusk does
     linear: float = 0.3  # probability that scene and airlight mix as light does, before the camera's gamma
@@ -213,6 +214,8 @@ def degrade(image: Array, config: HazeConfig, rng: np.random.Generator) -> Array
 def synthesise(clear: Array, depth: Array, config: HazeConfig, rng: np.random.Generator) -> HazySample:
     """Draw haze for a clear picture of known or drawn depth, both (H, W, ...), and say exactly what was drawn."""
     height, width = depth.shape
+    if rng.random() < config.plain:
+        config = replace(config, patchy=0.0, ambient=0.0, cast=0.0, lit=0.0, linear=0.0)
     if rng.random() < config.exposure:
         clear = vary_exposure(clear, rng)
     cast = draw_cast(rng) if rng.random() < config.cast else np.ones(3, np.float32)

@@ -18,7 +18,7 @@ from nedr.haze import (
     transmission,
 )
 
-NEVER = ("patchy", "clear", "noise", "jpeg", "exposure", "light", "lit", "linear", "ambient", "cast")
+NEVER = ("patchy", "clear", "noise", "jpeg", "exposure", "light", "lit", "linear", "ambient", "cast", "plain")
 PLAIN = HazeConfig(**dict.fromkeys(NEVER, 0.0))
 
 
@@ -74,6 +74,15 @@ def test_uneven_light_varies_the_airlight_over_the_picture(scene):
     dense = dataclasses.replace(PLAIN, lit=1.0, beta=(6.0, 6.0), tint_slight=0.0, tint_strong=0.0)
     hazy = synthesise(scene, depth, dense, np.random.default_rng(2)).hazy
     assert np.ptp(hazy.mean(axis=-1)) > 0.05
+
+
+def test_plain_haze_is_even_and_of_one_colour_whatever_else_is_drawn(scene):
+    depth = procedural_depth(scene, np.random.default_rng(1))
+    always = dataclasses.replace(PLAIN, patchy=1.0, ambient=1.0, cast=1.0, lit=1.0, linear=1.0)
+    sample = synthesise(scene, depth, dataclasses.replace(always, plain=1.0), np.random.default_rng(2))
+    np.testing.assert_array_equal(sample.clear, scene)
+    np.testing.assert_allclose(sample.transmission, np.exp(-sample.density * depth), rtol=1e-5)
+    np.testing.assert_allclose(sample.hazy, add_haze(scene, sample.transmission, sample.airlight), atol=1e-6)
 
 
 def test_same_seed_same_sample_other_seed_another(scene):
