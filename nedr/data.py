@@ -120,7 +120,7 @@ def draw_box(config: DataConfig, rng: np.random.Generator) -> tuple[float, float
 
 def resize_map(values: Array, size: tuple[int, int]) -> Array:
     """A float map resized bilinearly to (height, width)."""
-    return np.asarray(Image.fromarray(values).resize(size[::-1], Image.Resampling.BILINEAR), np.float32)
+    return np.array(Image.fromarray(values).resize(size[::-1], Image.Resampling.BILINEAR), np.float32)
 
 
 def view_size(config: DataConfig, seed: int, index: int) -> tuple[int, int]:
@@ -132,8 +132,8 @@ def view_size(config: DataConfig, seed: int, index: int) -> tuple[int, int]:
 class SyntheticHaze(Dataset[dict[str, Tensor]]):
     """Sample number i of an endless, seeded stream: the same on every machine, in any process, in any order.
 
-    A sample holds `hazy` and `clear` (3, H, W), `transmission` and `depth` (1, H, W), `airlight` (3,) and `density` ();
-    depth is 0 where nobody measured it. Samples of one batch (consecutive numbers) share a view size.
+    A sample holds `hazy` and `clear` (3, H, W), `transmission` and `depth` (1, H, W), measured or drawn, `airlight` (3,)
+    and `density` (). Samples of one batch (consecutive numbers) share a view size.
     """
 
     def __init__(
@@ -150,25 +150,25 @@ class SyntheticHaze(Dataset[dict[str, Tensor]]):
         size = view_size(self.data, self.seed, index)
         rng = np.random.default_rng([self.seed, 0, index])
         turned = rng.random() < self.data.turned
-        image, depth, measured = self._scene(size[::-1] if turned else size, rng)
+        image, depth = self._scene(size[::-1] if turned else size, rng)
         if turned:
             quarter = int(rng.choice([1, 3]))
             image, depth = np.rot90(image, quarter), np.rot90(depth, quarter)
         if rng.random() < 0.5:
             image, depth = image[:, ::-1], depth[:, ::-1]
         sample = to_tensors(synthesise(image, depth, self.haze, rng))
-        return sample | {"depth": _planes((depth if measured else np.zeros_like(depth))[..., None])}
+        return sample | {"depth": _planes(depth[..., None])}
 
-    def _scene(self, size: tuple[int, int], rng: np.random.Generator) -> tuple[Array, Array, bool]:
-        """A clear picture, its depth, and whether that was measured or drawn."""
+    def _scene(self, size: tuple[int, int], rng: np.random.Generator) -> tuple[Array, Array]:
+        """A clear picture and its depth, measured or drawn."""
         box = draw_box(self.data, rng)
         if self.measured and (not self.clear or rng.random() < self.data.measured):
             picture, distances = self.measured[int(rng.integers(len(self.measured)))]
-            return read_rgb(picture, box, size), farthest_at_one(read_depth(distances, box, size)), True
+            return read_rgb(picture, box, size), farthest_at_one(read_depth(distances, box, size))
         image = read_rgb(self.clear[int(rng.integers(len(self.clear)))], box, size)
         coarse = averaged(image, size[0] // DEPTH_SCALE, size[1] // DEPTH_SCALE)
         depth = resize_map(procedural_depth(coarse, rng), size)
-        return (aerial_veil(image, depth, rng) if rng.random() < self.haze.aerial else image), depth, False
+        return (aerial_veil(image, depth, rng) if rng.random() < self.haze.aerial else image), depth
 
 
 class HazyPhotographs(Dataset[dict[str, Tensor]]):

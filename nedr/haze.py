@@ -33,10 +33,10 @@ class HazeConfig:
     tint_strong: float = 0.15  # probability of dusk blue or dust orange
     plain: float = 0.3  # probability of none of the next five: even haze of one colour, as outdoors by day
     patchy: float = 0.25  # probability that the haze itself is uneven
-    ambient: float = 0.25  # probability that A is the scene's own light instead, as in rooms, woods and under cloud
+    ambient: float = 0.35  # probability that A is the scene's own light instead, as in rooms, woods and under cloud
     cast: float = 0.15  # probability of lamps or dusk that colour scene and airlight alike, which is to stay
     lit: float = 0.25  # probability that A varies over the picture by up to a fifth, as light indoors and at dusk does
-    linear: float = 0.3  # probability that scene and airlight mix as light does, before the camera's gamma
+    linear: float = 0.4  # probability that scene and airlight mix as light does, before the camera's gamma
     aerial: float = 0.5  # probability that an unmeasured clear picture keeps some natural veil, as most outdoor ones do
     clear: float = 0.08  # probability of no haze at all, t = 1
     noise: float = 0.3  # probability of sensor noise, sigma up to 0.02

@@ -65,10 +65,9 @@ def depth_l1(predicted: Tensor, of_haze: Tensor, bounds: tuple[float, float]) ->
     return (predicted - of_haze.clamp(*bounds)).abs().mean()
 
 
-def measured_depth_l1(predicted: Tensor, truth: Tensor) -> Tensor:
-    """mean |D(J) - d| on the lattice, (B, 1, h, w) against (B, 1, H, W); 0, not measured, counts nothing."""
-    coarse = lattice_image(truth, *predicted.shape[-2:])
-    return ((predicted - coarse).abs() * (coarse > 0)).mean()
+def known_depth_l1(predicted: Tensor, truth: Tensor) -> Tensor:
+    """mean |D(J) - d| on the lattice, (B, 1, h, w) against a measured or drawn depth (B, 1, H, W) averaged onto it."""
+    return (predicted - lattice_image(truth, *predicted.shape[-2:])).abs().mean()
 
 
 def perceptual(features: Callable[[Tensor], list[Tensor]], predicted: Tensor, truth: Tensor) -> Tensor:

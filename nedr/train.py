@@ -76,7 +76,7 @@ class UnpairedConfig:
     source: Literal["photographs", "its"] = "photographs"  # --hazy and --clear, or RESIDE's ITS rebuilt from --depth
     cycle: float = 1.0  # hazy -> clear -> hazy and clear -> hazy -> clear
     density: float = 1.0
-    depth: float = 1.0  # where supervised, on measured depth too
+    depth: float = 1.0  # where supervised, on the depth under drawn haze too
     depth_first: int = 0  # steps in which only the depth network learns, so that it does not mislead the others
     adversarial: float = 0.2
     supervised: float = 1.0  # warm-up's terms, on haze drawn on the same clear pictures

@@ -66,6 +66,17 @@ def test_sample_shapes_and_ranges(folders):
         assert all(float(sample[name].min()) >= 0 and float(sample[name].max()) <= 1 for name in ("hazy", "clear"))
 
 
+@pytest.mark.parametrize("measured", [0.0, 1.0])
+def test_depth_is_the_one_under_the_haze(folders, measured):
+    data = DataConfig(views=((64, 96),), batch=4, holdout=1000, measured=measured, turned=0.5)
+    haze = HazeConfig(plain=1.0, clear=0.0)
+    scenes = list_images(folders / "clear"), depth_pairs(folders / "nyu")
+    for index in range(6):
+        sample = SyntheticHaze(*scenes, data, haze, seed=3)[index]
+        assert sample["depth"].max() > 0.9
+        assert torch.allclose(sample["transmission"], torch.exp(-sample["density"] * sample["depth"]), rtol=1e-4)
+
+
 def test_held_out_pictures_are_never_drawn(folders):
     paths = list_images(folders / "clear")
     stream = SyntheticHaze(paths, [], DataConfig(holdout=3), HazeConfig(), seed=0)

@@ -37,8 +37,8 @@ def test_unpaired_values_by_hand():
     far = torch.tensor([[[[0.4, 9.0]]]])
     assert losses.depth_l1(full(1.0, 1, 1, 1, 2), far, (0.2, 3.0)).item() == pytest.approx((0.6 + 2.0) / 2)
     truth = full(0.5, 2, 1, 8, 8)
-    truth[1] = 0.0
-    assert losses.measured_depth_l1(full(0.8, 2, 1, 2, 2), truth).item() == pytest.approx(0.3 / 2)
+    truth[1, :, :4] = 0.7  # a cell is its mean
+    assert losses.known_depth_l1(full(0.8, 2, 1, 1, 2), truth).item() == pytest.approx((0.3 + 0.2) / 2)
     maps = lambda x: [x, 2 * x]  # noqa: E731
     assert losses.perceptual(maps, a, b).item() == pytest.approx(0.3 / 0.2, rel=1e-3)
 

@@ -15,7 +15,7 @@ from PIL import Image
 torch = pytest.importorskip("torch")
 pytest.importorskip("lightning_fabric")
 
-from nedr import train, unpaired  # noqa: E402
+from nedr import losses, train, unpaired  # noqa: E402
 from nedr.checkpoint import load_checkpoint, load_published, load_weights  # noqa: E402
 from nedr.data import DataConfig  # noqa: E402
 from nedr.errors import NedrError, UsageError  # noqa: E402
@@ -138,11 +138,8 @@ def test_depth_loss_is_the_distance_to_the_depth_of_the_haze(run):
     expected = (run.networks.depth(there.clear) - found).abs().mean().item()
     terms = unpaired.depth_loss(run.networks.depth, there.clear, there.estimate, batch, run.weights)
     assert terms["depth"].item() == pytest.approx(expected, rel=1e-4)
-    assert terms["measured_depth"].item() == 0  # these pictures' depth was drawn
-    batch["depth"] = torch.full_like(batch["depth"], 0.4)
-    terms = unpaired.depth_loss(run.networks.depth, there.clear, there.estimate, batch, run.weights)
-    expected = (run.networks.depth(batch["clear"]) - 0.4).abs().mean().item()
-    assert terms["measured_depth"].item() == pytest.approx(expected, rel=1e-4)
+    expected = losses.known_depth_l1(run.networks.depth(batch["clear"]), batch["depth"]).item()
+    assert terms["known_depth"].item() == pytest.approx(run.weights.supervised * expected, rel=1e-4)
 
 
 def test_depth_may_learn_first_and_alone(config, paths):
