@@ -1,10 +1,10 @@
-"""Does the network fit what it was trained on? Even grey haze on measured scenes of training, and what limits the result.
+"""Does the network fit what it was trained on? Even grey haze on scenes of training, and what limits the result.
 
     python benchmarks/seen.py MEASURED [--scenes 50] [--weights FILE.onnx]
 
-MEASURED is the folder that `nedr train --depth` takes. beta is drawn from 0.6 to 1.8, A from 0.7 to 1.0, without noise. Scores
-near those of scenes that training never saw say that the network is not trained out; far above, that it knows scenes
-by heart. The columns are those of limits.py.
+MEASURED is the folder that `nedr train --depth` takes. beta is drawn from 0.6 to 1.8, A from 0.7 to 1.0, without
+noise. Scores near those of scenes that training never saw say that the network is not trained out; far above, that it
+knows scenes by heart. The columns are those of limits.py.
 """
 
 import argparse

@@ -132,8 +132,8 @@ def view_size(config: DataConfig, seed: int, index: int) -> tuple[int, int]:
 class SyntheticHaze(Dataset[dict[str, Tensor]]):
     """Sample number i of an endless, seeded stream: the same on every machine, in any process, in any order.
 
-    A sample holds `hazy` and `clear` (3, H, W), `transmission` and `depth` (1, H, W), measured or drawn, `airlight` (3,)
-    and `density` (). Samples of one batch (consecutive numbers) share a view size.
+    A sample holds `hazy` and `clear` (3, H, W), `transmission` and `depth` (1, H, W), measured or drawn, `airlight`
+    (3,) and `density` (). Samples of one batch (consecutive numbers) share a view size.
     """
 
     def __init__(

@@ -108,7 +108,10 @@ def critic_loss(critic: PatchCritic, real: Tensor, fake: Tensor) -> tuple[Tensor
 def depth_loss(
     network: DepthNet, clear: Tensor, estimate: HazeEstimate, batch: dict[str, Tensor], weights: UnpairedConfig
 ) -> dict[str, Tensor]:
-    """| d(I) - D(J^) | for D alone, with d(I) = -ln t / beta from the haze that G found; and the depths under drawn haze."""
+    """| d(I) - D(J^) | for D alone, with d(I) = -ln t / beta from the haze that G found.
+
+    Where supervised also | d - D(J) |, with d the depth under drawn haze.
+    """
     found = depth(estimate.transmission, estimate.density).detach()
     terms = {"depth": weights.depth * losses.depth_l1(network(clear.detach()), found, weights.depth_range)}
     if weights.supervised and weights.depth:

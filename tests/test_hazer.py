@@ -1,5 +1,7 @@
 """Haze put on clear pictures: the scattering model at any size, the same kind of picture, files by name."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -67,6 +69,15 @@ def test_airlight_is_the_brightest_unless_given(hazer, picture):
     found = hazer.field(picture, 1.0, None).airlight * 255
     assert np.abs(found - picture.reshape(-1, 3).max(axis=0)).max() < 25
     np.testing.assert_allclose(hazer.field(picture, 1.0, 0.5).airlight, 0.5)
+
+
+def test_the_networks_that_ship_put_haze_far_away():
+    photograph = Path(__file__).parent.parent / "examples" / "temple.jpg"
+    picture = np.asarray(Image.open(photograph).convert("RGB"))
+    hazer, height = Hazer(threads=1), picture.shape[0]
+    t = hazer.field(picture, 1.5, None).transmission(*picture.shape[:2])
+    assert t[: height // 4].mean() < t[-height // 4 :].mean() - 0.1  # the sky is farther than the water
+    assert hazer.add(picture, beta=1.5).std() < 0.85 * picture.std()
 
 
 @pytest.mark.parametrize("mode", ["L", "RGB", "RGBA"])
