@@ -94,7 +94,7 @@ class Network:
         outputs = {node.name for node in session.get_outputs()}
         if inputs != ["view"] or not outputs.issuperset(_OUTPUTS):
             raise NedrError(
-                f"{self.path} is no nedr network: expected input view and outputs {', '.join(_OUTPUTS)}, "
+                f"{self.path} does not remove haze: expected input view and outputs {', '.join(_OUTPUTS)}, "
                 f"found {', '.join(inputs)} and {', '.join(sorted(outputs))}"
             )
 

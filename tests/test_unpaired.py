@@ -323,6 +323,6 @@ def test_two_processes_have_the_losses_of_one_with_the_whole_batch(pictures, alo
     one, two = curve(alone), curve(tmp_path / "run")
     assert one.keys() == two.keys()
     assert len(one["train/cycle_hazy"]) == STEPS
-    for name, curve in one.items():
+    for name, values in one.items():
         if "accuracy" not in name and "spread" not in name:  # which count, and which are taken within one process
-            np.testing.assert_allclose([*two[name].values()], [*curve.values()], rtol=1e-3, atol=1e-5, err_msg=name)
+            np.testing.assert_allclose([*two[name].values()], [*values.values()], rtol=1e-3, atol=1e-5, err_msg=name)
