@@ -14,9 +14,8 @@ import numpy as np
 from bench import table
 from limits import swapped
 
-from nedr.data import ITS_AIRLIGHT, ITS_BETA, depth_pairs, read_depth, read_rgb
+from nedr.data import add_its_haze, depth_pairs, read_depth, read_rgb
 from nedr.dehazer import Dehazer
-from nedr.haze import add_haze, transmission
 from nedr.pixels import Array
 
 WHOLE, SIZE = (0.0, 0.0, 1.0, 1.0), (240, 320)
@@ -39,8 +38,7 @@ def main() -> None:
 def hazy_and_clear(clear: Path, depth: Path, rng: np.random.Generator) -> tuple[Array, Array]:
     """A scene under even grey haze and without, uint8 (H, W, 3)."""
     scene = read_rgb(clear, WHOLE, SIZE)
-    t = transmission(read_depth(depth, WHOLE, SIZE), rng.uniform(*ITS_BETA))
-    hazy = add_haze(scene, t, np.full(3, rng.uniform(*ITS_AIRLIGHT), np.float32))
+    hazy = add_its_haze(scene, read_depth(depth, WHOLE, SIZE), rng)
     return np.rint(hazy * 255).astype(np.uint8), np.rint(scene * 255).astype(np.uint8)
 
 

@@ -185,6 +185,12 @@ class HazyPhotographs(Dataset[dict[str, Tensor]]):
         return {"real": _planes(view[:, ::-1] if rng.random() < 0.5 else view)}
 
 
+def add_its_haze(clear: Array, depth: Array, rng: np.random.Generator) -> Array:
+    """A measured scene (H, W, 3), depth (H, W) in [0, 1], under haze drawn by the rule of RESIDE's indoor set."""
+    t = transmission(depth, rng.uniform(*ITS_BETA))
+    return add_haze(clear, t, np.full(3, rng.uniform(*ITS_AIRLIGHT), np.float32))
+
+
 class RebuiltITS(Dataset[dict[str, Tensor]]):
     """RESIDE's indoor training set from scenes with measured depth, unpaired: `real` and `clear` (3, H, W).
 
@@ -202,9 +208,7 @@ class RebuiltITS(Dataset[dict[str, Tensor]]):
         rng, size = np.random.default_rng([self.seed, 2, index]), view_size(self.data, self.seed, index)
         picture, distances = self.hazy[int(rng.integers(len(self.hazy)))]
         box = draw_box(self.data, rng)
-        t = transmission(read_depth(distances, box, size), rng.uniform(*ITS_BETA))
-        airlight = np.full(3, rng.uniform(*ITS_AIRLIGHT), np.float32)
-        hazy = add_haze(read_rgb(picture, box, size), t, airlight)
+        hazy = add_its_haze(read_rgb(picture, box, size), read_depth(distances, box, size), rng)
         clear = read_rgb(self.clear[int(rng.integers(len(self.clear)))][0], draw_box(self.data, rng), size)
         turned = slice(None, None, -1 if rng.random() < 0.5 else 1)
         return {"real": _planes(hazy[:, turned]), "clear": _planes(clear[:, turned])}
