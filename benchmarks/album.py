@@ -5,7 +5,7 @@
     python benchmarks/album.py --ray                 also the Ray pipeline, one actor for each core
 
 The photographs are JPEGs made of those in examples/, on the disk of the folder for temporary files. `one after another`
-is `nedr.batch.clear` in a loop, on one thread and on as many as there are workers; `folder` is all of
+is `nedr.album.one.clear` in a loop, on one thread and on as many as there are workers; `folder` is all of
 `nedr FOLDER -o OUT`: search, manifest, sync to disk, report. The ways take turns, and of each the best round counts.
 """
 
@@ -19,10 +19,10 @@ import numpy as np
 from bench import machine, table
 from PIL import Image
 
-from nedr import batch
-from nedr.batch import Job
-from nedr.dehazer import Dehazer
-from nedr.session import Session
+from nedr.album import one
+from nedr.album.one import Job
+from nedr.album.session import Session
+from nedr.inference.dehazer import Dehazer
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 MILLION = 1_000_000
@@ -90,7 +90,7 @@ def one_by_one(photos: list[Path], threads: int) -> Callable[[Path], float]:
     def way(out: Path) -> float:
         started = time.perf_counter()
         for photo in photos:
-            batch.clear(Job(photo, out / photo.name), dehazer)
+            one.clear(Job(photo, out / photo.name), dehazer)
         return time.perf_counter() - started
 
     return way
@@ -119,7 +119,7 @@ def on_ray(folder: Path, actors: int) -> Callable[[Path], float]:
     """The Ray pipeline on this machine, the start of its actors (seconds, whatever is to be done) counted."""
     import ray
 
-    import nedr.ray
+    import nedr
 
     ray.init(num_cpus=actors, include_dashboard=False, logging_level="ERROR", log_to_driver=False)
     ray.data.DataContext.get_current().enable_progress_bars = False

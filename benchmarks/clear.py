@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 from bench import table
 
-from nedr import images
-from nedr.data import held_out, list_images
-from nedr.dehazer import Dehazer
-from nedr.evaluate import rgb8
+from nedr.evaluation.paired import rgb8
+from nedr.inference.dehazer import Dehazer
+from nedr.pictures import images
+from nedr.training.data import held_out, list_images
 
 
 def main() -> None:

@@ -15,8 +15,8 @@ import numpy as np
 from bench import photograph, table
 from PIL import Image
 
-from nedr.dehazer import Dehazer
-from nedr.pixels import Array
+from nedr.inference.dehazer import Dehazer
+from nedr.pictures.arrays import Array
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 

@@ -19,8 +19,9 @@ import numpy as np
 from bench import photograph, table
 from PIL import Image, ImageCms, JpegImagePlugin, PngImagePlugin, TiffImagePlugin
 
-from nedr import batch, images
-from nedr.dehazer import Dehazer
+from nedr.album import one
+from nedr.inference.dehazer import Dehazer
+from nedr.pictures import images
 
 XMP = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><d tiff:Orientation="6" dc:title="hazy"/></x:xmpmeta>'
 CAMERA = {0x829A: 0.004, 0x927C: b"\1\2maker's own\xff"}  # exposure time, maker's note
@@ -174,8 +175,8 @@ def row(name: str, source: bytes, folder: Path, dehazer: Dehazer, scene: Any) ->
     """One file cleared as `nedr FILE` does, and its row of the table."""
     photo = folder / f"{name}.{name.split()[0].lower()}"
     photo.write_bytes(source)
-    (job,) = batch.plan([str(photo)])
-    notes = list(batch.clear(job, dehazer).notes)
+    (job,) = one.plan([str(photo)])
+    notes = list(one.clear(job, dehazer).notes)
     result = job.result.read_bytes()
     before, after, first, last = facts(source), facts(result), images.read(source), images.read(result)
     if np.array_equal(first.pixels, last.pixels):

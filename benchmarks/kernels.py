@@ -12,10 +12,10 @@ from collections.abc import Callable, Iterator
 import numpy as np
 from bench import SIZES, best, machine, photograph, table
 
-from nedr import pixels
-from nedr.field import HazeField
-from nedr.inversion import Medium
-from nedr.pixels import Array
+from nedr.inference.field import HazeField
+from nedr.inference.inversion import Medium
+from nedr.pictures import arrays
+from nedr.pictures.arrays import Array
 
 Kernel = Callable[[Array], Array]
 
@@ -71,12 +71,12 @@ def haze(picture: Array) -> HazeField:
 
 def numpy_at_once(image: Array, medium: Medium) -> Array:
     """The same steps over whole planes, without strips: what cache misses cost."""
-    from nedr import lattice
+    from nedr.inference import lattice
 
     assert medium.slope is not None
     height, width = image.shape[:2]
     rest = image - (medium.airlight * 255).astype(np.float32)
-    luma = sum(rest[..., c] * np.float32(pixels.LUMA[c]) for c in range(3))
+    luma = sum(rest[..., c] * np.float32(arrays.LUMA[c]) for c in range(3))
     slope = lattice.sample(medium.slope / np.float32(255), height, width)
     gain = 1 / np.clip(slope * luma + lattice.sample(medium.offset, height, width), medium.floor, 1)
     colour_gain = np.minimum(gain, 1 / medium.colour_floor)
@@ -93,8 +93,8 @@ def opencv(medium: Medium, threads: int) -> Kernel:
 
     def kernel(image: Array) -> Array:
         size = image.shape[1::-1]
-        luma = cv2.transform(image.astype(np.float32), np.array([[*pixels.LUMA]], np.float32))
-        cv2.subtract(luma, sum(a * w for a, w in zip(airlight, pixels.LUMA, strict=True)), dst=luma)
+        luma = cv2.transform(image.astype(np.float32), np.array([[*arrays.LUMA]], np.float32))
+        cv2.subtract(luma, sum(a * w for a, w in zip(airlight, arrays.LUMA, strict=True)), dst=luma)
         t = cv2.multiply(cv2.resize(medium.slope, size, interpolation=cv2.INTER_CUBIC), luma, scale=1 / 255)
         t = cv2.add(t, cv2.resize(medium.offset, size, interpolation=cv2.INTER_CUBIC))
         gain = cv2.divide(1.0, cv2.min(cv2.max(t, medium.floor), 1.0))
@@ -120,7 +120,7 @@ def onnx_graph(medium: Medium, shape: tuple[int, ...], threads: int) -> Kernel:
         "lattices": lattices,
         "sizes": np.array([1, 2, height, width]),
         "airlight": (medium.airlight * 255).astype(np.float32).reshape(1, 3, 1, 1),
-        "weights": np.array(pixels.LUMA, np.float32).reshape(1, 3, 1, 1),
+        "weights": np.array(arrays.LUMA, np.float32).reshape(1, 3, 1, 1),
         "floor": np.array(medium.floor, np.float32),
         "one": np.array(1, np.float32),
         "most": np.array(1 / medium.colour_floor, np.float32),
@@ -167,10 +167,10 @@ def numba(medium: Medium, threads: int) -> Kernel:
     """A loop over pixels compiled with everything fused, lattices interpolated along rows beforehand."""
     import numba as compiler
 
-    from nedr import lattice
+    from nedr.inference import lattice
 
     compiler.set_num_threads(threads)
-    airlight, (red, green, blue) = (medium.airlight * 255).astype(np.float32), pixels.LUMA
+    airlight, (red, green, blue) = (medium.airlight * 255).astype(np.float32), arrays.LUMA
     floor, least = np.float32(medium.floor), np.float32(medium.colour_floor)
 
     @compiler.njit(parallel=True, fastmath=True)

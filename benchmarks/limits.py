@@ -13,11 +13,11 @@ from collections.abc import Callable
 import numpy as np
 from bench import table
 
-from nedr.dehazer import Dehazer
-from nedr.evaluate import read_pair, read_pairs
-from nedr.haze import apparent_transmission
-from nedr.metrics import psnr
-from nedr.pixels import Array, Floats
+from nedr.evaluation.metrics import psnr
+from nedr.evaluation.paired import read_pair, read_pairs
+from nedr.inference.dehazer import Dehazer
+from nedr.pictures.arrays import Array, Floats
+from nedr.training.synthesis import apparent_transmission
 
 STRENGTHS = np.linspace(0.2, 1.5, 27)
 GAINS = np.linspace(0.6, 1.8, 25)

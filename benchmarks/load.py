@@ -22,7 +22,7 @@ from bench import SIZES, machine, photograph
 from PIL import Image
 from serving import Server
 
-from nedr.dehazer import Dehazer
+from nedr.inference.dehazer import Dehazer
 
 ROUNDS = 8
 KEPT = 300e6

@@ -10,8 +10,8 @@ import argparse
 import torch
 from bench import best, machine, table
 
-from nedr.ablate import SIDE, size
 from nedr.model.nedr import PRESETS, NeDR, scene_radiance
+from nedr.training.ablate import SIDE, size
 
 
 def main() -> None:

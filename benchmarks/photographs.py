@@ -10,9 +10,9 @@ from pathlib import Path
 
 from PIL import Image
 
-from nedr import images
-from nedr.dehazer import Dehazer
-from nedr.evaluate import CELL_WIDTH, rgb8, sheet_row, stack, write_sheet
+from nedr.evaluation.paired import CELL_WIDTH, rgb8, sheet_row, stack, write_sheet
+from nedr.inference.dehazer import Dehazer
+from nedr.pictures import images
 
 
 def main() -> None:

@@ -17,10 +17,10 @@ import numpy as np
 from bench import table
 from PIL import Image
 
-from nedr.dehazer import Dehazer
-from nedr.field import HazeField, Rendering
-from nedr.metrics import psnr
-from nedr.pixels import Array
+from nedr.evaluation.metrics import psnr
+from nedr.inference.dehazer import Dehazer
+from nedr.inference.field import HazeField, Rendering
+from nedr.pictures.arrays import Array
 
 Pair = tuple[str, Array, Array]
 

@@ -14,9 +14,9 @@ import numpy as np
 from bench import table
 from limits import swapped
 
-from nedr.data import add_its_haze, depth_pairs, read_depth, read_rgb
-from nedr.dehazer import Dehazer
-from nedr.pixels import Array
+from nedr.inference.dehazer import Dehazer
+from nedr.pictures.arrays import Array
+from nedr.training.data import add_its_haze, depth_pairs, read_depth, read_rgb
 
 WHOLE, SIZE = (0.0, 0.0, 1.0, 1.0), (240, 320)
 

@@ -12,9 +12,9 @@ from collections.abc import Callable, Iterator
 import numpy as np
 from bench import SIZES, best, machine, peak_memory, photograph, processor_time, table
 
-from nedr.dehazer import Dehazer
-from nedr.pixels import Array
-from nedr.view import noise_level, view
+from nedr.inference.dehazer import Dehazer
+from nedr.inference.view import noise_level, view
+from nedr.pictures.arrays import Array
 
 GOALS = {"720p": 1 / 12, "1 MP": 0.12, "4K": 0.6, "24 MP": 1.6}
 

@@ -19,12 +19,12 @@ import numpy as np
 from bench import machine, peak_memory, table
 from PIL import Image
 
-from nedr import video
-from nedr.batch import Job
-from nedr.clips import Encoding
-from nedr.dehazer import Dehazer
-from nedr.pixels import Array
-from nedr.temporal import VideoDehazer
+from nedr.album.one import Job
+from nedr.inference.dehazer import Dehazer
+from nedr.pictures.arrays import Array
+from nedr.video import pipeline
+from nedr.video.formats import Encoding
+from nedr.video.temporal import VideoDehazer
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 import footage
@@ -79,7 +79,7 @@ def memory(folder: Path, options: argparse.Namespace) -> Iterable[list[str]]:
 def end_to_end(clip: Path, threads: int) -> tuple[float, int]:
     """Seconds of one run, and the most memory this process ever held."""
     started = time.perf_counter()
-    video.clear(Job(clip, clip.with_suffix(".clear.mp4")), Dehazer(threads=threads), overwrite=True)
+    pipeline.clear(Job(clip, clip.with_suffix(".clear.mp4")), Dehazer(threads=threads), overwrite=True)
     return time.perf_counter() - started, peak_memory()
 
 
@@ -109,7 +109,7 @@ def through_files(frames: list[Array], dehazer: Dehazer) -> list[Array]:
     with tempfile.TemporaryDirectory() as held:
         job = Job(Path(held) / "clip.mkv", Path(held) / "clear.mkv")
         footage.film(job.photo, frames, codec="ffv1", format="yuv444p", sound=False)
-        video.clear(job, dehazer, encoding=Encoding(codec="ffv1"))
+        pipeline.clear(job, dehazer, encoding=Encoding(codec="ffv1"))
         with footage.av.open(str(job.result)) as container:
             return [footage.shown(frame) for frame in container.decode(video=0)]
 

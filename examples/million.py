@@ -12,7 +12,7 @@ from collections import Counter
 
 import ray
 
-import nedr.ray
+import nedr
 
 
 def main(words: list[str] | None = None) -> int:

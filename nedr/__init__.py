@@ -11,27 +11,31 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from nedr.dehazer import Dehazer, dehaze
+    from nedr.album import ray as ray
     from nedr.errors import ImageError, NedrError
-    from nedr.field import HazeField
-    from nedr.temporal import VideoDehazer
+    from nedr.inference.dehazer import Dehazer, dehaze
+    from nedr.inference.field import HazeField
+    from nedr.inference.hazer import Hazer
+    from nedr.video.temporal import VideoDehazer
 
 __version__ = "0.1.0"
 
 __all__ = ["Dehazer", "HazeField", "Hazer", "ImageError", "NedrError", "VideoDehazer", "__version__", "dehaze"]
 
 _HOMES = {
-    "Dehazer": "nedr.dehazer",
-    "dehaze": "nedr.dehazer",
-    "HazeField": "nedr.field",
-    "Hazer": "nedr.hazer",
+    "Dehazer": "nedr.inference.dehazer",
+    "dehaze": "nedr.inference.dehazer",
+    "HazeField": "nedr.inference.field",
+    "Hazer": "nedr.inference.hazer",
     "ImageError": "nedr.errors",
     "NedrError": "nedr.errors",
-    "VideoDehazer": "nedr.temporal",
+    "VideoDehazer": "nedr.video.temporal",
 }
 
 
 def __getattr__(name: str) -> Any:
+    if name == "ray":  # a module; it needs Ray, so it is no part of `from nedr import *`
+        return import_module("nedr.album.ray")
     if name not in _HOMES:
         raise AttributeError(f"module 'nedr' has no attribute {name!r}")
     return getattr(import_module(_HOMES[name]), name)

@@ -2,7 +2,7 @@
 
 import sys
 
-from nedr.cli import main
+from nedr.cli.main import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -5,7 +5,7 @@ import struct
 import zlib
 from functools import lru_cache
 
-import pictures
+import drawn_pictures as pictures
 
 LAUGHS = "<!DOCTYPE x [<!ENTITY a 'ha'>" + "".join(
     f"<!ENTITY {chr(98 + k)} '{f'&{chr(97 + k)};' * 10}'>" for k in range(9)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from nedr.cli import _parser
+from nedr.cli.main import _parser
 
 ROOT = Path(__file__).parents[1]
 FILE = ROOT / "Dockerfile"

@@ -1,1 +1,3 @@
-"""The page to drop a photograph on, and the HTTP interface behind it: `nedr serve`."""
+"""The page to drop a photograph on, and the HTTP interface behind it: `nedr serve`. Bodies of requests go in,
+pictures and JSON come out. Imports `album`, `inference`, `pictures` and `errors`.
+"""

@@ -18,8 +18,8 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp
 
 from nedr import __version__
-from nedr.dehazer import Dehazer
 from nedr.errors import MissingExtraError, NedrError
+from nedr.inference.dehazer import Dehazer
 from nedr.web import work
 from nedr.web.bodies import picture_bytes, unless_gone
 from nedr.web.guard import CLIENT_GONE, Guard, Metrics, Token

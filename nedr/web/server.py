@@ -10,8 +10,8 @@ from datetime import UTC, datetime
 
 import uvicorn
 
-from nedr.dehazer import Dehazer
 from nedr.errors import UsageError
+from nedr.inference.dehazer import Dehazer
 from nedr.web.app import application
 from nedr.web.limits import Limits
 

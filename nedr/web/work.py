@@ -9,10 +9,10 @@ from typing import Any, Literal, TypeAlias, get_args
 import numpy as np
 from PIL import Image
 
-from nedr import images
-from nedr.dehazer import Dehazer
-from nedr.field import HazeField
-from nedr.pixels import Array, Floats
+from nedr.inference.dehazer import Dehazer
+from nedr.inference.field import HazeField
+from nedr.pictures import images
+from nedr.pictures.arrays import Array, Floats
 
 Map: TypeAlias = Literal["transmission", "depth"]
 Answer: TypeAlias = tuple[bytes, str]

@@ -1,0 +1,3 @@
+"""Many files: names, folders, pipes and Ray datasets of photographs and videos go in, their results, a journal
+to resume by and a report come out. Imports `video`, `inference`, `pictures` and `errors`.
+"""

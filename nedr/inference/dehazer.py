@@ -1,0 +1,155 @@
+"""From any picture to the same kind of picture without haze: one view, one network call, one pass over the pixels."""
+
+import os
+from functools import lru_cache
+from os import PathLike
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal, TypeAlias, TypeVar, overload
+
+import numpy as np
+
+from nedr.errors import ImageError, UsageError
+from nedr.inference.field import HazeField, Rendering, check_strength
+from nedr.inference.onnx import Estimator, Network
+from nedr.inference.view import MIN_SIDE, averaged, noise_level, view
+from nedr.inference.weights import resolve
+from nedr.pictures import any_picture
+from nedr.pictures import icc as colour
+from nedr.pictures.arrays import Array, Floats, colours, peak
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+Method: TypeAlias = Literal["nedr", "dcp", "cap"]
+T = TypeVar("T")
+
+
+class Dehazer:
+    """Removes haze from any number of pictures with one set of weights, which is loaded at first use.
+
+    weights: a name from `nedr.inference.weights.available()` or a path to an .onnx file; None for the ones that ship;
+        or a network itself, such as one in training: whatever answers like `nedr.inference.onnx.Network`.
+    method: "nedr", the network; or a classical baseline at full size: "dcp", dark channel prior, "cap", colour
+        attenuation prior.
+    view: long side in pixels of the view that the network sees; None for what the weights were made for.
+    threads: the most that are used, by the network and by the pixels; None for one per available core.
+    device: where the network runs: "cpu", "cuda", "coreml", "directml" or "openvino" (which need their onnxruntime).
+    rendering: how the field becomes pixels; None for the defaults.
+
+    Raises UsageError for an option that cannot be, NedrError for weights that are missing or damaged; a device that is
+    absent is reported when the first picture needs it.
+    """
+
+    def __init__(
+        self,
+        weights: str | PathLike[str] | Estimator | None = None,
+        *,
+        method: Method = "nedr",
+        view: int | None = None,
+        threads: int | None = None,
+        device: str = "cpu",
+        rendering: Rendering | None = None,
+    ) -> None:
+        if method not in ("nedr", "dcp", "cap"):
+            raise UsageError(f"expected a method of nedr, dcp, cap, found {method!r}")
+        if threads is not None and threads < 1:
+            raise UsageError(f"expected at least 1 thread, found {threads}")
+        if view is not None and view < MIN_SIDE:
+            raise UsageError(f"expected a view of at least {MIN_SIDE} pixels, found {view}")
+        self.method, self.threads = method, threads or cores()
+        self._view, self._rendering = view, rendering
+        self._network: Estimator | None = None
+        if method == "nedr":
+            if isinstance(weights, Estimator):
+                self._network = weights
+            else:
+                self._network = Network(resolve(weights), self.threads, device)
+
+    def field(self, x: Any) -> HazeField:
+        """The haze of one picture, of any kind that `dehaze` takes, as a continuous field.
+
+        Its airlight is in the colours of the picture's own profile (sRGB without one), as its `apply` needs it.
+        """
+        source = any_picture.opened(x)
+        if len(source.pictures) > 1:
+            raise ImageError(f"a field belongs to one picture, found a batch of {len(source.pictures)}")
+        return self._field(source.pictures[0], source.icc)
+
+    @overload
+    def dehaze(self, x: str | PathLike[str], *, strength: float = 1.0) -> "Image": ...
+    @overload
+    def dehaze(self, x: bytes | BinaryIO, *, strength: float = 1.0) -> bytes: ...
+    @overload
+    def dehaze(self, x: T, *, strength: float = 1.0) -> T: ...
+    def dehaze(self, x: Any, *, strength: float = 1.0) -> Any:
+        """`x` without its haze, as what it was: same type, size, number type and colour order.
+
+        x: a path (answers with a PIL image), bytes or a binary file (bytes of the same format), a PIL image (same
+            mode), an array (H, W), (H, W, 1), (H, W, 3) or (H, W, 4), RGB, uint8, uint16, float32 or float64 in [0, 1],
+            a torch tensor (C, H, W) or (N, C, H, W), or an `images.Picture`.
+        strength: 0 gives the very same pixels, 1 removes the haze that was found, up to 1.5; it scales the density.
+
+        Raises ImageError for what is no picture: unreadable, of a wrong shape, type or range.
+        """
+        check_strength(strength)
+        source = any_picture.opened(x)
+        if strength == 0:
+            return source.close([np.array(picture) for picture in source.pictures])
+        return source.close([self._clear(picture, source.icc, strength) for picture in source.pictures])
+
+    __call__ = dehaze
+
+    def _clear(self, picture: Array, icc: bytes | None, strength: float) -> Array:
+        return self._field(picture, icc).apply(picture, strength=strength, threads=self.threads)
+
+    def _field(self, picture: Array, icc: bytes | None) -> HazeField:
+        network = self._network
+        if network is None:
+            return self._baseline(picture)
+        small = view(picture, self._view or network.view)
+        grey = colours(picture).shape[2] == 1
+        lattice, airlight, density = network(_recoloured(small, icc, grey=grey))
+        return HazeField(
+            lattice=lattice,
+            guide=averaged(small, *lattice.shape),
+            airlight=_recoloured(airlight, icc, grey=grey, inverse=True),
+            density=density,
+            noise=noise_level(picture),
+            rendering=self._rendering or Rendering(),
+        )
+
+    def _baseline(self, picture: Array) -> HazeField:
+        """The classical priors look at every pixel of the picture, in its own colours."""
+        from nedr.inference import priors
+
+        image = np.asarray(colours(picture), np.float32) / np.float32(peak(picture))
+        image = np.broadcast_to(image, (*image.shape[:2], 3))
+        prior = {"dcp": priors.dark_channel_prior, "cap": priors.colour_attenuation_prior}[self.method]
+        return prior(image)
+
+
+@overload
+def dehaze(x: str | PathLike[str], *, strength: float = 1.0) -> "Image": ...
+@overload
+def dehaze(x: bytes | BinaryIO, *, strength: float = 1.0) -> bytes: ...
+@overload
+def dehaze(x: T, *, strength: float = 1.0) -> T: ...
+def dehaze(x: Any, *, strength: float = 1.0) -> Any:
+    """`x` without its haze, by the weights that ship; see `Dehazer.dehaze`. The weights are loaded once."""
+    return _default().dehaze(x, strength=strength)
+
+
+def cores() -> int:
+    """How many cores this process may run on."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+@lru_cache(maxsize=1)
+def _default() -> Dehazer:
+    return Dehazer()
+
+
+def _recoloured(values: Floats, icc: bytes | None, *, grey: bool, inverse: bool = False) -> Floats:
+    """Colours (..., 3) of a profile to sRGB, or back; the three channels of a grey picture are each its grey."""
+    return np.asarray(colour.convert(values, icc, grey=grey, inverse=inverse), np.float32) if icc else values

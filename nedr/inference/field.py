@@ -1,0 +1,224 @@
+"""The haze of one picture as a continuous field: transmission anywhere, at any resolution, and the way back.
+
+Everything global (airlight, density, the lattice, the guide's coefficients) belongs to the whole picture and is
+computed once. So a preview, a crop and a full-size export agree, and a picture of any size is one linear pass.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal, TypeAlias, overload
+
+import numpy as np
+import numpy.typing as npt
+
+from nedr.errors import ImageError, UsageError
+from nedr.inference import colourmap, lattice
+from nedr.inference.inversion import Medium, Window, invert
+from nedr.pictures import arrays
+from nedr.pictures.arrays import Array, Floats
+
+Guidance: TypeAlias = Literal["none", "detail", "filter"]
+MapKind: TypeAlias = Literal["transmission", "depth"]
+
+MAX_STRENGTH = 1.5
+
+
+@dataclass(frozen=True)
+class Rendering:
+    """How a field becomes pixels: guidance of t by the picture, and how far an uncertain t may be trusted.
+
+    guidance: "none" samples the lattice alone. "detail" keeps the lattice and adds what the picture's own luma says
+        inside a cell, through the local regression of t on luma over `radius` cells. "filter" is the guided filter
+        (He et al., TPAMI 2013), which also smooths the lattice itself.
+    epsilon: luma variance below which the picture does not guide (0.01: contrasts under a tenth of the range).
+    floor, floor_limit, noise_limit: t is held so high that the picture's noise, amplified by 1 / t, stays under
+        `noise_limit` (of a range of 1), within [floor, floor_limit]; a noiseless picture gets `floor`.
+    colour_floor: the same for a pixel's colour alone, where an error of the airlight's hue, amplified by 1 / t, would
+        tint the sky.
+    """
+
+    guidance: Guidance = "detail"
+    radius: int = 2
+    epsilon: float = 0.01
+    floor: float = 0.1
+    floor_limit: float = 0.25
+    noise_limit: float = 0.04
+    colour_floor: float = 0.3
+
+    def __post_init__(self) -> None:
+        if self.guidance not in ("none", "detail", "filter"):
+            raise UsageError(f"guidance must be 'none', 'detail' or 'filter', found {self.guidance!r}")
+        if self.radius < 1 or self.epsilon <= 0 or self.noise_limit <= 0:
+            raise UsageError("radius must be at least 1, epsilon and noise_limit above 0")
+        if not (0 < self.floor <= self.floor_limit <= 1 and 0 < self.colour_floor <= 1):
+            raise UsageError("floors must satisfy 0 < floor <= floor_limit <= 1 and 0 < colour_floor <= 1")
+
+
+@dataclass(frozen=True, eq=False)
+class HazeField:
+    """The haze of one picture (I = J t + A (1 - t), t = exp(-density * depth)), independent of any resolution.
+
+    lattice: transmission in (0, 1] at cell centres of a regular lattice over the whole picture, float32 (h, w)
+    guide: the picture averaged onto that lattice, float32 (h, w, 3) RGB in [0, 1], or None: then nothing guides t
+    airlight: A, float32 (3,) RGB in [0, 1], in the colours of the pictures that `apply` is given
+    density: scattering coefficient beta > 0, of the depth's unit
+    noise: standard deviation of the picture's noise, of a range of 1
+    """
+
+    lattice: Floats
+    guide: Floats | None
+    airlight: Floats
+    density: float
+    noise: float = 0.0
+    rendering: Rendering = Rendering()
+
+    def __post_init__(self) -> None:
+        if self.lattice.ndim != 2 or not self.lattice.size:
+            raise ImageError(f"expected a lattice of shape (h, w), found {self.lattice.shape}")
+        if not (self.lattice.min() > 0 and self.lattice.max() <= 1):  # false for NaN too
+            raise ImageError("expected transmission in (0, 1] on the lattice")
+        if self.guide is not None and self.guide.shape != (*self.lattice.shape, 3):
+            raise ImageError(f"expected a guide of shape {(*self.lattice.shape, 3)}, found {self.guide.shape}")
+        if self.airlight.shape != (3,) or not self.density > 0:
+            raise ImageError(f"expected an airlight of 3 channels and a density above 0, found {self.airlight.shape}")
+
+    def transmission(self, height: int, width: int, image: Array | None = None) -> Floats:
+        """Transmission at the pixel centres of a (height, width) raster of the whole picture, float32 in (0, 1].
+
+        With `image`, the picture at that size, its details guide t as `rendering` says. Raises ImageError when the
+        image's size differs or it is no picture.
+        """
+        _check_size(height, width)
+        if image is None:
+            return self._bounded(lattice.sample(self.lattice, height, width))
+        if arrays.check(image).shape[:2] != (height, width):
+            raise ImageError(f"expected a picture of {height} x {width} (height x width), found {image.shape[:2]}")
+        slope, offset = self._guided(self.lattice)
+        if slope is None:
+            return self._bounded(lattice.sample(offset, height, width))
+        luma = arrays.luma(image)
+        return self._bounded(lattice.sample(slope, height, width) * luma + lattice.sample(offset, height, width))
+
+    def depth(self, height: int, width: int) -> Floats:
+        """Depth -ln(t) / density at the pixel centres of a (height, width) raster, float32, in units of 1 / density."""
+        return np.asarray(-np.log(self.transmission(height, width)) / self.density, np.float32)
+
+    @overload
+    def at(self, x: float, y: float) -> float: ...
+    @overload
+    def at(self, x: npt.ArrayLike, y: npt.ArrayLike) -> Floats | float: ...
+    def at(self, x: npt.ArrayLike, y: npt.ArrayLike) -> Floats | float:
+        """Transmission at continuous positions: x rightward, y downward, both in [0, 1] over the whole picture.
+
+        Scalars give a float, arrays (broadcast together) a float32 array. Raises UsageError outside [0, 1].
+        """
+        across, down = np.broadcast_arrays(np.asarray(x, np.float64), np.asarray(y, np.float64))
+        for name, values in (("x", across), ("y", down)):
+            if values.size and not (values.min() >= 0 and values.max() <= 1):
+                raise UsageError(f"expected {name} in [0, 1], found {values.min():g} to {values.max():g}")
+        values = self._bounded(lattice.at(self.lattice, across, down))
+        return values if values.ndim else float(values)
+
+    def apply(
+        self,
+        image: Array,
+        *,
+        strength: float = 1.0,
+        region: Sequence[int] | None = None,
+        full: Sequence[int] | None = None,
+        threads: int = 1,
+    ) -> Array:
+        """`image` without its haze: J = (I - A) / max(t^strength, floor) + A; same shape and type, alpha untouched.
+
+        image: (H, W), (H, W, 1), (H, W, 3) or (H, W, 4), uint8, uint16, float32 or float64 in [0, 1], any resolution.
+        strength: 0 gives the very same pixels, 1 the physical inversion, up to 1.5; it scales the density.
+        region, full: (x0, y0, x1, y1) and (height, width) say that `image` is that crop of the whole picture; the
+            result is bit for bit that crop of the whole result.
+        Raises ImageError for what is no picture or does not fit its region, UsageError for a strength or a region that
+        cannot be.
+        """
+        window = _window(arrays.check(image), region, full)
+        check_strength(strength)
+        if strength == 0:
+            return np.array(image, order="C")
+        return invert(image, self._medium(strength, arrays.colours(image).shape[2]), window, threads)
+
+    def preview(self, height: int, width: int, kind: MapKind = "transmission") -> npt.NDArray[np.uint8]:
+        """The field as a coloured map, uint8 (height, width, 3): bright is clear, or far when `kind` is "depth".
+
+        Transmission is drawn over [0, 1], depth from 0 to the largest in the picture.
+        """
+        if kind == "transmission":
+            return colourmap.colour(self.transmission(height, width))
+        if kind == "depth":
+            depth = self.depth(height, width)
+            return colourmap.colour(depth / max(float(depth.max()), 1e-6))
+        raise UsageError(f"expected kind 'transmission' or 'depth', found {kind!r}")
+
+    @cached_property
+    def floor(self) -> float:
+        """The least transmission the inversion believes in, given the picture's noise."""
+        render = self.rendering
+        return float(np.clip(self.noise / render.noise_limit, render.floor, render.floor_limit))
+
+    def _bounded(self, values: Floats) -> Floats:
+        # A cubic overshoots its samples a little: nothing may leave the range that was measured.
+        return np.clip(values, self.lattice.min(), self.lattice.max())
+
+    def _medium(self, strength: float, channels: int) -> Medium:
+        slope, offset = self._guided(np.asarray(self.lattice**strength, np.float32))
+        grey = arrays.luma(self.airlight[None, None])[0]
+        if slope is not None:  # the pass has luma(I - A) at hand, not luma(I)
+            offset = offset + slope * grey
+        airlight = self.airlight if channels == 3 else grey
+        return Medium(slope, offset, airlight, self.floor, max(self.rendering.colour_floor, self.floor))
+
+    def _guided(self, values: Floats) -> tuple[Floats | None, Floats]:
+        """Slope and offset of `values` on the picture's luma, each (h, w); (None, values) where nothing guides."""
+        render = self.rendering
+        if self.guide is None or render.guidance == "none":
+            return None, values
+        guide, radius = arrays.luma(self.guide), render.radius
+        mean, mean_t = box(guide, radius), box(values, radius)
+        variance: Floats = np.maximum(box(guide * guide, radius) - mean * mean, np.float32(0))
+        slope = (box(guide * values, radius) - mean * mean_t) / (variance + np.float32(render.epsilon))
+        if render.guidance == "filter":
+            return box(slope, radius), box(mean_t - slope * mean, radius)
+        slope = box(slope, 1)  # neighbouring regressions agree, so details do not flip sign from cell to cell
+        return slope, values - slope * guide
+
+
+def check_strength(strength: float) -> None:
+    """Raises UsageError unless `strength` lies in [0, 1.5]."""
+    if not 0 <= strength <= MAX_STRENGTH:
+        raise UsageError(f"expected a strength in [0, {MAX_STRENGTH}], found {strength}")
+
+
+def box(values: Floats, radius: int) -> Floats:
+    """Mean over (2 radius + 1)^2 cells, edge cells held: (h, w) -> (h, w)."""
+    for axis in (0, 1):
+        pad = [(radius, radius) if k == axis else (0, 0) for k in (0, 1)]
+        windows = np.lib.stride_tricks.sliding_window_view(np.pad(values, pad, mode="edge"), 2 * radius + 1, axis)
+        values = np.asarray(windows.mean(axis=-1), np.float32)
+    return values
+
+
+def _check_size(height: int, width: int) -> None:
+    if height < 1 or width < 1:
+        raise UsageError(f"expected a size of at least 1 x 1, found {height} x {width}")
+
+
+def _window(image: Array, region: Sequence[int] | None, full: Sequence[int] | None) -> Window:
+    """Where `image` lies in the whole picture; the whole of it when nothing is said."""
+    rows, columns = image.shape[:2]
+    if region is None and full is None:
+        return Window(rows, columns, 0, 0, columns, rows)
+    if region is None or full is None:
+        raise UsageError("region=(x0, y0, x1, y1) and full=(height, width) belong together")
+    (x0, y0, x1, y1), (height, width) = region, full
+    if not (0 <= x0 < x1 <= width and 0 <= y0 < y1 <= height):
+        raise UsageError(f"region {tuple(region)} does not lie within full={tuple(full)} (height, width)")
+    if (y1 - y0, x1 - x0) != (rows, columns):
+        raise ImageError(f"region {tuple(region)} has {y1 - y0} x {x1 - x0} pixels, the picture {rows} x {columns}")
+    return Window(height, width, x0, y0, x1, y1)

@@ -1,0 +1,154 @@
+"""The scattering model turned round, pixel by pixel: J = (I - A) / t + A in one pass over cache-sized bands of rows.
+
+Every step is elementwise and every coefficient belongs to an absolute row or column of the whole picture, so a crop
+gives bit for bit the pixels of the whole picture, whatever the number of threads.
+"""
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+
+from nedr.inference import lattice
+from nedr.pictures.arrays import LUMA, Array, Floats, colours, peak
+
+# Bands of 2^16 pixels: their six float planes stay in the cache, and threads seldom wait for each other between steps.
+BAND_PIXELS = 1 << 16
+
+Task: TypeAlias = Callable[[], None]
+
+
+@dataclass(frozen=True)
+class Window:
+    """Columns `left` to `right` and rows `top` to `bottom` of a picture of `height` x `width` pixels."""
+
+    height: int
+    width: int
+    left: int
+    top: int
+    right: int
+    bottom: int
+
+
+@dataclass(frozen=True)
+class Medium:
+    """What lies between scene and camera, as coefficients on the lattice: t = slope * luma(I - A) + offset.
+
+    `slope` (h, w) or None when the picture does not guide t; `offset` (h, w); `airlight` (1,) or (3,) in [0, 1].
+    t is held at `floor` or above, and for the colour of a pixel (its difference from its own luma) at `colour_floor`.
+    """
+
+    slope: Floats | None
+    offset: Floats
+    airlight: Floats
+    floor: float
+    colour_floor: float
+
+    @property
+    def stack(self) -> Floats:
+        """The lattices that are interpolated, (k, h, w): offset first, then slope where there is one."""
+        return np.stack([self.offset] if self.slope is None else [self.offset, self.slope])
+
+
+def invert(image: Array, medium: Medium, window: Window, threads: int) -> Array:
+    """The clear scene for `image`, a checked picture that shows `window`; same shape and type, alpha untouched."""
+    out = np.empty_like(image, order="C")
+    if image.ndim == 3 and image.shape[2] == 4:
+        out[:, :, 3] = image[:, :, 3]
+    stack, size = medium.stack, medium.offset.shape[0]
+    tasks: list[Task] = []
+    for left, right in lattice.spans(window.right - window.left):
+        rows = lattice.along_rows(stack, window.width, window.left + left, window.left + right)
+        cut, fraction = lattice.bands(window.height, size, window.top, window.bottom)
+        strip = Strip(medium, rows, fraction, window, colours(image)[:, left:right], colours(out)[:, left:right], left)
+        step = max(1, -(-len(cut) // (4 * threads)))
+        tasks += [strip.task(cut[k : k + step]) for k in range(0, len(cut), step)]
+    run(tasks, threads)
+    return out
+
+
+def run(tasks: Sequence[Task], threads: int) -> None:
+    """All `tasks` on at most `threads` threads; the first error is raised."""
+    if threads == 1 or len(tasks) == 1:
+        for task in tasks:
+            task()
+        return
+    with ThreadPoolExecutor(min(threads, len(tasks))) as pool:
+        for done in [pool.submit(task) for task in tasks]:
+            done.result()
+
+
+@dataclass(frozen=True)
+class Strip:
+    """Some columns of the picture with the lattices interpolated along them; `task` binds bands of its rows."""
+
+    medium: Medium
+    rows: Floats
+    fraction: Floats
+    window: Window
+    source: Array
+    target: Array
+    left: int
+
+    def task(self, bands: Sequence[lattice.Band]) -> Task:
+        """The work on `bands`, to be called once, on any thread."""
+        return lambda: self._clear(bands)
+
+    def _clear(self, bands: Sequence[lattice.Band]) -> None:
+        width, count = self.source.shape[1:]
+        limit = max(1, BAND_PIXELS // width)
+        work = np.float64 if self.source.dtype.name == "float64" else np.float32
+        scratch = np.empty((count + 3, limit, width), work)
+        for band in bands:
+            cubic = lattice.polynomial(self.rows, band.cell)
+            if self.medium.slope is not None:
+                cubic[1] /= np.float32(peak(self.source))
+            for row in range(band.start, band.stop, limit):
+                part = slice(row, min(row + limit, band.stop))
+                planes = scratch[:, : part.stop - row]
+                self._transmission(part, planes, cubic)
+                self._scene(part, planes)
+
+    def _transmission(self, part: slice, planes: Array, cubic: Floats) -> None:
+        """Leaves I - A in the colour planes; after them its luma, and t, held at its floor."""
+        count, white = self.source.shape[2], peak(self.source)
+        luma, t, spare = planes[count:]
+        for c in range(count):
+            np.subtract(self.source[part, :, c], np.float32(self.medium.airlight[c] * white), out=planes[c])
+        weigh(planes[:count], luma, spare)
+        lattice.evaluate(cubic[0], self.fraction[part], t)
+        if self.medium.slope is not None:
+            t += np.multiply(lattice.evaluate(cubic[1], self.fraction[part], spare), luma, out=spare)
+        np.clip(t, np.float32(self.medium.floor), np.float32(1), out=t)
+
+    def _scene(self, part: slice, planes: Array) -> None:
+        """J = A + gain * luma + colour gain * colour, rounded and held to the range, into the target."""
+        count, white = self.source.shape[2], peak(self.source)
+        luma, t, spare = planes[count:]
+        gain = np.divide(np.float32(1), t, out=t)
+        colour_gain = gain
+        if count == 3:
+            colour_gain = np.clip(gain, np.float32(1), np.float32(1 / self.medium.colour_floor), out=spare)
+            luma *= np.subtract(gain, colour_gain, out=gain)
+        half = 0.5 if self.source.dtype.kind == "u" else 0.0  # a cast to an integer type drops the fraction
+        for c in range(count):
+            plane = planes[c]
+            plane *= colour_gain
+            if count == 3:
+                plane += luma
+            plane += np.float32(self.medium.airlight[c] * white + half)
+            np.clip(plane, np.float32(0), np.float32(white + half / 2), out=plane)
+            np.copyto(self.target[part, :, c], plane, casting="unsafe")
+
+
+def weigh(planes: Array, out: Array, spare: Array) -> Array:
+    """The luma of colour `planes` (1, ...) or (3, ...) into `out`; `spare` is overwritten."""
+    if len(planes) == 1:
+        np.copyto(out, planes[0])
+        return out
+    np.multiply(planes[0], np.float32(LUMA[0]), out=out)
+    for c in (1, 2):
+        out += np.multiply(planes[c], np.float32(LUMA[c]), out=spare)
+    return out

@@ -1,0 +1,172 @@
+"""Two classical baselines, in numpy alone: the dark channel prior and the colour attenuation prior.
+
+They answer with the same `HazeField` as the network does, so that anybody can compare on their own pictures. Every
+filter costs the same per pixel whatever its radius, and works in strips, so that memory stays a few planes flat.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nedr.errors import ImageError
+from nedr.inference.field import HazeField, Rendering
+
+Floats = NDArray[np.float32]
+
+# Both papers look at patches of 15x15 pixels.
+PATCH_RADIUS = 7
+GUIDED_EPS = 1e-3
+# The airlight is looked for among this share of the picture's haziest pixels (both papers).
+HAZIEST = 0.001
+
+# Both hold t at 0.1 at least, which bounds the amplification of noise.
+T_MIN = 0.1
+
+# He et al. 2009, section 4: omega keeps a trace of haze.
+DCP_OMEGA = 0.95
+DCP_GUIDED_RADIUS = 60
+
+# Zhu et al. 2015: the coefficients they learned, and their scattering coefficient.
+CAP_THETA = (0.121779, 0.959710, -0.780245)
+CAP_BETA = 1.0
+CAP_T_MAX = 0.9
+CAP_GUIDED_RADIUS = 60
+
+# Values per strip of a filter: small enough to stay in the cache, large enough to hide Python's own cost.
+STRIP_VALUES = 1 << 18
+
+
+def dark_channel_prior(image: Floats) -> HazeField:
+    """The haze field by the dark channel prior: He, Sun and Tang, CVPR 2009, with their guided filter of 2010.
+
+    t = 1 - omega * min over the patch and the channels of I / A (equation 12), refined by a guided filter of the grey
+    picture, then held in [0.1, 1]. `image` is float32 (H, W, 3), sRGB in [0, 1]; the field's lattice is (H, W). The
+    prior knows depth up to a scale only: the field's density is 1 by convention. Raises ImageError for another shape
+    or type.
+    """
+    _check(image)
+    dark = minimum_filter(image.min(axis=2), PATCH_RADIUS)
+    airlight = _airlight(image, dark)
+    # A channel without light has no airlight to divide by: the floor keeps the quotient finite.
+    quotient = _channel_minimum(image, np.maximum(airlight, 1 / 255))
+    rough = 1 - DCP_OMEGA * minimum_filter(quotient, PATCH_RADIUS)
+    refined = guided_filter(_grey(image), rough, DCP_GUIDED_RADIUS, GUIDED_EPS)
+    return _field(np.clip(refined, T_MIN, 1), airlight, density=1.0)
+
+
+def colour_attenuation_prior(image: Floats) -> HazeField:
+    """The haze field by the colour attenuation prior: Zhu, Mai and Shao, IEEE TIP 24(11), 2015.
+
+    Depth is linear in value and saturation, d = theta0 + theta1 v + theta2 s (equation 8, without its noise term), then
+    the patch minimum, a guided filter of the grey picture, and t = exp(-beta d) held in [0.1, 0.9]. `image` is float32
+    (H, W, 3), sRGB in [0, 1]; the field's lattice is (H, W). Raises ImageError for another shape or type.
+    """
+    _check(image)
+    depth = minimum_filter(_linear_depth(image), PATCH_RADIUS)
+    airlight = _airlight(image, depth)
+    refined = guided_filter(_grey(image), depth, CAP_GUIDED_RADIUS, GUIDED_EPS)
+    lattice = np.clip(np.exp(-CAP_BETA * refined), T_MIN, CAP_T_MAX)
+    return _field(lattice, airlight, density=CAP_BETA)
+
+
+def minimum_filter(plane: Floats, radius: int) -> Floats:
+    """The minimum over the (2 radius + 1)-wide square around each pixel, cut at the border; same shape (H, W)."""
+    return _square(plane, lambda strip: _running_minimum(strip, radius))
+
+
+def box_mean(plane: Floats, radius: int) -> Floats:
+    """The mean over the (2 radius + 1)-wide square around each pixel, cut at the border; same shape (H, W)."""
+    return _square(plane, lambda strip: _running_mean(strip, radius))
+
+
+def guided_filter(guide: Floats, plane: Floats, radius: int, eps: float) -> Floats:
+    """`plane` smoothed along the edges of the grey `guide`, both (H, W): He, Sun and Tang, ECCV 2010, equations 5-8."""
+    mean_guide, mean_plane = box_mean(guide, radius), box_mean(plane, radius)
+    slope = box_mean(guide * plane, radius) - mean_guide * mean_plane
+    slope /= box_mean(guide * guide, radius) - mean_guide * mean_guide + np.float32(eps)
+    mean_plane -= slope * mean_guide
+    return box_mean(slope, radius) * guide + box_mean(mean_plane, radius)
+
+
+def _field(lattice: Floats, airlight: Floats, *, density: float) -> HazeField:
+    """The field of a baseline, rendered as its paper does: the plain inversion, t held at 0.1 and nothing else."""
+    plain = Rendering(floor=T_MIN, colour_floor=T_MIN)
+    return HazeField(lattice=lattice, guide=None, airlight=airlight, density=density, rendering=plain)
+
+
+def _check(image: Floats) -> None:
+    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.float32 or image.size == 0:
+        raise ImageError(f"a baseline expects float32 (H, W, 3) in [0, 1], not {image.dtype} {image.shape}")
+
+
+def _grey(image: Floats) -> Floats:
+    """Rec. 601 luma (H, W); written out, since a matrix product would round differently from processor to processor."""
+    red, green, blue = map(np.float32, (0.299, 0.587, 0.114))
+    luma: Floats = image[..., 0] * red + image[..., 1] * green + image[..., 2] * blue
+    return luma
+
+
+def _channel_minimum(image: Floats, airlight: Floats) -> Floats:
+    red, green, blue = (image[..., channel] / airlight[channel] for channel in range(3))
+    least: Floats = np.minimum(np.minimum(red, green), blue)
+    return least
+
+
+def _linear_depth(image: Floats) -> Floats:
+    """theta0 + theta1 v + theta2 s for each pixel; v and s are the value and saturation of HSV, s of black is 0."""
+    theta0, theta1, theta2 = map(np.float32, CAP_THETA)
+    value = image.max(axis=2)
+    saturation = (value - image.min(axis=2)) / np.where(value > 0, value, 1)
+    depth: Floats = theta0 + theta1 * value + theta2 * saturation
+    return depth
+
+
+def _airlight(image: Floats, haze: Floats) -> Floats:
+    """The mean colour (3,) of the haziest 0.1 % of the pixels, `haze` (H, W) saying how hazy each one is.
+
+    Both papers take the brightest of these pixels; their mean is steadier where one of them is a lamp or a white wall,
+    and scores higher. Pixels as hazy as the last of them count too: which of equals a partition picks differs between
+    processors.
+    """
+    count = max(1, round(HAZIEST * haze.size))
+    least = np.partition(haze, haze.size - count, axis=None)[haze.size - count]
+    mean: NDArray[np.float64] = image[haze >= least].mean(axis=0, dtype=np.float64)
+    return mean.astype(np.float32)
+
+
+def _square(plane: Floats, run: Callable[[Floats], Floats]) -> Floats:
+    """A filter over squares, as the filter `run` along the columns and then along the rows."""
+    return _in_strips(_in_strips(plane, run).T, run).T
+
+
+def _in_strips(plane: Floats, run: Callable[[Floats], Floats]) -> Floats:
+    """Apply a filter that runs along the columns to strips of columns; the answer is laid out column by column."""
+    height, width = plane.shape
+    out = np.empty((width, height), np.float32).T
+    step = max(1, STRIP_VALUES // height)
+    for left in range(0, width, step):
+        out[:, left : left + step] = run(plane[:, left : left + step])
+    return out
+
+
+def _running_minimum(strip: Floats, radius: int) -> Floats:
+    """Minimum over 2 radius + 1 rows around each, by windows that double: log2 of the window in passes."""
+    padded = np.pad(strip, ((radius, radius), (0, 0)), constant_values=np.inf)
+    window, span = 1, 2 * radius + 1
+    while window < span:
+        shift = min(window, span - window)
+        padded = np.minimum(padded[:-shift], padded[shift:])
+        window += shift
+    return padded
+
+
+def _running_mean(strip: Floats, radius: int) -> Floats:
+    """Mean over 2 radius + 1 rows around each, from a cumulative sum: float64, or rounding would grow along it."""
+    height = strip.shape[0]
+    rows = np.arange(height)
+    top, bottom = np.maximum(rows - radius, 0), np.minimum(rows + radius + 1, height)
+    total = np.zeros((height + 1, strip.shape[1]))
+    np.cumsum(strip, axis=0, dtype=np.float64, out=total[1:])
+    mean: NDArray[np.float64] = (total[bottom] - total[top]) / (bottom - top)[:, None]
+    return mean.astype(np.float32)

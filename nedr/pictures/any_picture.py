@@ -1,0 +1,153 @@
+"""Anything that holds a picture, opened as plain arrays and closed again as what it was: type in, type out."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from os import PathLike
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from PIL import Image
+
+from nedr.errors import ImageError
+from nedr.pictures import arrays as pixels
+from nedr.pictures.arrays import Array
+
+if TYPE_CHECKING:
+    from nedr.pictures.images import Picture
+
+
+@dataclass(frozen=True)
+class Opened:
+    """pictures: checked arrays (one, or several for a batch);  icc: the profile of their colours, None for sRGB;
+    close: arrays of the same shapes and types -> what the caller handed in.
+    """
+
+    pictures: list[Array]
+    close: Callable[[Sequence[Array]], Any]
+    icc: bytes | None = None
+
+
+def opened(x: Any) -> Opened:
+    """`x` as arrays: a path, bytes, a binary file, a PIL image, an array, a torch tensor or an images.Picture.
+
+    Raises ImageError that says what is wrong with it, or what was expected.
+    """
+    if isinstance(x, np.ndarray):
+        return Opened([pixels.check(np.asarray(x))], lambda cleared: cleared[0])
+    if isinstance(x, Image.Image):
+        return _from_pil(x)
+    if isinstance(x, str | PathLike | bytes | bytearray | memoryview) or hasattr(x, "read"):
+        return _from_file(x)
+    if type(x).__module__.partition(".")[0] == "torch":
+        return _from_tensor(x)
+    from nedr.pictures.images import Picture
+
+    if isinstance(x, Picture):
+        return _from_picture(x, lambda picture: picture)
+    raise ImageError(
+        f"cannot take a {type(x).__name__} for a picture: expected a path, bytes, a binary file, a PIL image, "
+        "a numpy array or a torch tensor"
+    )
+
+
+def _from_file(x: Any) -> Opened:
+    """A path closes as a PIL image, bytes and files as bytes of the same format."""
+    from nedr.pictures import images
+
+    if isinstance(x, str | PathLike):
+        return _from_picture(images.read(x), _as_pil)
+    data = bytes(x) if isinstance(x, bytes | bytearray | memoryview) else x.read()
+    if not isinstance(data, bytes):
+        raise ImageError(f"expected a file opened in binary mode, found one that reads {type(data).__name__}")
+    picture = images.read(data)
+    return _from_picture(picture, lambda result: data if result is picture else images.encode(result))
+
+
+def _from_picture(picture: "Picture", close: Callable[["Picture"], Any]) -> Opened:
+    def cleared(arrays: Sequence[Array]) -> Any:
+        # What did not change is handed back as it was: a file keeps its very bytes.
+        same = np.array_equal(arrays[0], picture.pixels)
+        return close(picture if same else replace(picture, pixels=arrays[0]))
+
+    return Opened([pixels.check(picture.pixels)], cleared, picture.info.icc)
+
+
+def _as_pil(picture: "Picture") -> Image.Image:
+    """A picture as PIL holds it; of 16-bit colour, for which PIL has no mode, the upper 8 bits."""
+    planes, alpha = picture.pixels, picture.alpha
+    if planes.dtype == np.uint16 and (planes.ndim == 3 or alpha is not None):
+        planes, alpha = _eight_bits(planes), None if alpha is None else _eight_bits(alpha)
+    if alpha is not None:
+        planes = np.dstack([planes, alpha])
+    image = Image.fromarray(planes)
+    kept = {"icc_profile": picture.info.icc, "exif": picture.info.exif, "dpi": picture.info.dpi}
+    image.info.update({name: value for name, value in kept.items() if value is not None})
+    return image
+
+
+def _eight_bits(plane: Array) -> Array:
+    return ((plane.astype(np.uint32) * 255 + 32767) // 65535).astype(np.uint8)
+
+
+def _from_pil(image: Image.Image) -> Opened:
+    planes, rebuild = _planes(image)
+
+    def close(cleared: Sequence[Array]) -> Image.Image:
+        if np.array_equal(cleared[0], planes):
+            return image.copy()
+        result = rebuild(cleared[0])
+        result.info.update(image.info)
+        return result
+
+    icc = image.info.get("icc_profile")
+    return Opened([pixels.check(planes)], close, icc if isinstance(icc, bytes) else None)
+
+
+def _planes(image: Image.Image) -> tuple[Array, Callable[[Array], Image.Image]]:
+    """A PIL image's pixels in a shape that `check` accepts, and the way back to its mode."""
+    mode = image.mode
+    if mode in ("L", "RGB", "RGBA", "F"):
+        return np.asarray(image), Image.fromarray
+    if mode == "LA":
+        both = np.asarray(image)
+        return both[:, :, 0], lambda grey: Image.fromarray(np.dstack([grey, both[:, :, 1]]))
+    if mode.startswith("I;16"):
+        own = np.asarray(image)
+        return own.astype(np.uint16), lambda grey: Image.fromarray(grey.astype(own.dtype))
+    if mode == "I":
+        return _from_int32(np.asarray(image))
+    work = "L" if mode == "1" else "RGBA" if image.has_transparency_data else "RGB"
+    return np.asarray(image.convert(work)), lambda planes: _to_mode(Image.fromarray(planes), mode)
+
+
+def _from_int32(values: Array) -> tuple[Array, Callable[[Array], Image.Image]]:
+    """Mode I holds 16-bit pictures in 32-bit integers."""
+    if values.size and (values.min() < 0 or values.max() > 65535):
+        raise ImageError(f"expected mode I within 0 to 65535, found {values.min()} to {values.max()}")
+    return values.astype(np.uint16), lambda grey: Image.fromarray(grey.astype(np.int32))
+
+
+def _to_mode(image: Image.Image, mode: str) -> Image.Image:
+    if mode != "P":
+        return image.convert(mode)
+    method = Image.Quantize.FASTOCTREE if image.mode == "RGBA" else Image.Quantize.MEDIANCUT
+    return image.quantize(256, method)
+
+
+def _from_tensor(x: Any) -> Opened:
+    """A torch tensor (C, H, W) or (N, C, H, W), with 1, 3 or 4 channels; torch itself is never imported."""
+    if x.ndim not in (3, 4) or x.shape[-3] not in (1, 3, 4):
+        raise ImageError(f"expected a tensor of shape (C, H, W) or (N, C, H, W), C 1, 3 or 4, found {tuple(x.shape)}")
+    held = x.detach().cpu()
+    if str(held.dtype) in ("torch.float16", "torch.bfloat16"):
+        held = held.float()
+    batch = np.moveaxis(held.numpy(), -3, -1)
+    parts = [batch] if x.ndim == 3 else list(batch)
+
+    def close(cleared: Sequence[Array]) -> Any:
+        planes = [np.moveaxis(part, -1, 0) for part in cleared]
+        return x.new_tensor(planes[0] if x.ndim == 3 else np.stack(planes))
+
+    if not parts:
+        raise ImageError("expected at least one picture in the batch, found none")
+    return Opened([pixels.check(part) for part in parts], close)

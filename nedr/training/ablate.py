@@ -1,0 +1,203 @@
+"""Ablation: KAN-CID, IDRM and DREM left out one at a time, equal budget, same seeds, dehazing PSNR on validation pairs.
+
+    >>> paths = Paths(Path("runs/ablation"), clear=clear, depth=depth, validation=pairs)
+    >>> results = ablate(config, paths, steps=1500, seeds=3)
+    >>> print(markdown_table(results, config.model))
+
+Every run has a folder of its own, seed-N/VARIANT. A run that has its scores is not repeated, and one that was stopped
+goes on from its checkpoint, so the same call finishes what was begun.
+"""
+
+import csv
+import io
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+from statistics import fmean, stdev
+
+import torch
+from lightning_fabric import Fabric
+from torch.utils.flop_counter import FlopCounterMode
+
+from nedr.errors import NedrError, UsageError
+from nedr.model.nedr import NeDR, NeDRConfig
+from nedr.pictures import atomic
+from nedr.training import config as configuration
+from nedr.training.checkpoint import load_weights
+from nedr.training.loop import Paths, TrainConfig, fit
+from nedr.training.validation import Validation
+
+FULL = "full"
+# The switch of NeDRConfig that each variant turns off.
+VARIANTS = {FULL: None, "no-kan-cid": "kan_cid", "no-idrm": "idrm", "no-drem": "drem"}
+
+RECIPE = "ablation.json"
+SCORES = "scores.json"
+SIDE = 256  # of the view that multiply-accumulates are counted on
+
+PROTOCOL = (
+    "PSNR in dB (RGB, 8 bit, full size, no border crop), mean over a set's pairs; then mean ± standard deviation over "
+    "the seeds. `all` is the mean of the sets; `to full` its difference to the full network of the same seed. "
+    "The variants of a seed see the same pictures in the same order, for the same number of steps. Without KAN-CID the "
+    "maps pass unchanged; without IDRM a 3x3 convolution and bilinear upsampling decode the grid; without DREM its "
+    f"input passes unchanged. Multiply-accumulates for a view of {SIDE} x {SIDE}."
+)
+
+
+@dataclass(frozen=True)
+class Result:
+    """One finished run; `psnr` maps each validation set to its mean in dB."""
+
+    variant: str
+    seed: int
+    psnr: dict[str, float]
+
+    @property
+    def all(self) -> float:
+        """The mean of the sets, each counted once."""
+        return fmean(self.psnr.values())
+
+
+def ablate(
+    config: TrainConfig,
+    paths: Paths,
+    *,
+    steps: int,
+    seeds: int = 3,
+    fabric: Fabric | None = None,
+    progress: Callable[[Result, int, int], None] | None = None,
+) -> list[Result]:
+    """Train and score every variant with every seed, each for `steps`; the tables below `paths.out` grow with each run.
+
+    config: the recipe of all runs; its seed is the first one, its switches must all be on. paths: `validation` is
+    needed, `init` must be None. progress: called after each run with its result, its number and the number of runs.
+
+    Raises UsageError for a recipe that cannot be ablated, for a folder that holds another ablation, and for unusable
+    pictures; NedrError when training diverges.
+    """
+    recipe = budget(config, steps)
+    pairs = _checked(recipe, paths, seeds)
+    _claim(paths.out / RECIPE, recipe)
+    validation = Validation(pairs)
+    results: list[Result] = []
+    for seed in range(config.seed, config.seed + seeds):
+        for variant in VARIANTS:
+            run = replace(recipe, seed=seed, model=ablated(config.model, variant))
+            folder = paths.out / f"seed-{seed}" / variant
+            results.append(Result(variant, seed, _scores(run, replace(paths, out=folder), validation, fabric)))
+            write_tables(results, config.model, paths.out)
+            if progress is not None:
+                progress(results[-1], len(results), seeds * len(VARIANTS))
+    return results
+
+
+def budget(config: TrainConfig, steps: int) -> TrainConfig:
+    """The recipe shortened to `steps`: warm start and decay keep their share, at most a tenth and a half of the steps.
+
+    Raises UsageError below 2 steps.
+    """
+    if steps < 2:
+        raise UsageError(f"an ablation needs at least 2 steps, found {steps}")
+    optim, log = config.optim, config.log
+    warm, decay = (steps * part // optim.steps for part in (optim.warm, optim.decay))
+    warm, decay = min(warm, steps // 10), max(1, min(decay, steps // 2))
+    return replace(
+        config,
+        optim=replace(optim, steps=steps, warm=warm, decay=decay),
+        log=replace(log, pictures=steps, validate=steps, checkpoint=min(log.checkpoint, steps)),
+    )
+
+
+def ablated(model: NeDRConfig, variant: str) -> NeDRConfig:
+    """The network's configuration with every part but the one that `variant` leaves out."""
+    left_out = VARIANTS[variant]
+    return replace(model, kan_cid=left_out != "kan_cid", idrm=left_out != "idrm", drem=left_out != "drem")
+
+
+@lru_cache
+def size(config: NeDRConfig) -> tuple[int, int]:
+    """Parameters, and multiply-accumulates for one view of SIDE x SIDE, counted without running anything."""
+    with torch.device("meta"):
+        model = NeDR(config).eval()
+        view = torch.empty(1, 3, SIDE, SIDE)
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        model(view)
+    return sum(parameter.numel() for parameter in model.parameters()), counter.get_total_flops() // 2
+
+
+def csv_table(results: Sequence[Result]) -> str:
+    """One line per run and set: variant, seed, set, psnr."""
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow(["variant", "seed", "set", "psnr"])
+    for result in results:
+        table.writerows([result.variant, result.seed, name, f"{value:.6f}"] for name, value in result.psnr.items())
+    return text.getvalue()
+
+
+def markdown_table(results: Sequence[Result], model: NeDRConfig) -> str:
+    """One row per variant: size, each set, all of them and the difference to the full network, then the protocol."""
+    sets = list(results[0].psnr)
+    seeds = sorted({result.seed for result in results})
+    columns = ["variant", "parameters", "GMACs", *sets, "all", "to full"]
+    lines = [f"| {' | '.join(columns)} |", "|---|" + "---:|" * (len(columns) - 1)]
+    whole = {result.seed: result.all for result in results if result.variant == FULL}
+    for variant in dict.fromkeys(result.variant for result in results):
+        rows = [result for result in results if result.variant == variant]
+        parameters, operations = size(ablated(model, variant))
+        cells = [variant, f"{parameters / 1e6:.2f} M", f"{operations / 1e9:.2f}"]
+        cells += [_spread([row.psnr[name] for row in rows]) for name in sets]
+        cells += [_spread([row.all for row in rows])]
+        cells += ["" if variant == FULL else _spread([row.all - whole[row.seed] for row in rows], "+.2f")]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join([*lines, "", f"Seeds {', '.join(map(str, seeds))}. {PROTOCOL}", ""])
+
+
+def write_tables(results: Sequence[Result], model: NeDRConfig, folder: Path) -> None:
+    """Write ablation.md and ablation.csv into `folder`, each whole, over older ones."""
+    atomic.write(folder / "ablation.csv", csv_table(results).encode(), overwrite=True)
+    atomic.write(folder / "ablation.md", markdown_table(results, model).encode(), overwrite=True)
+
+
+def _checked(recipe: TrainConfig, paths: Paths, seeds: int) -> Path:
+    """The validation pairs, when everything that can be known before training is as it must be."""
+    if seeds < 1:
+        raise UsageError(f"an ablation needs at least 1 seed, found {seeds}")
+    if paths.validation is None:
+        raise UsageError("an ablation needs validation pairs; give a CSV with the columns set,hazy,clear")
+    if paths.init is not None:
+        raise UsageError("an ablation starts every variant alike, from the encoder's start; leave out other weights")
+    off = [switch for switch in VARIANTS.values() if switch and not getattr(recipe.model, switch)]
+    if off:
+        raise UsageError(f"the configuration already leaves out {', '.join(off)}; an ablation starts from the whole")
+    return paths.validation
+
+
+def _claim(file: Path, recipe: TrainConfig) -> None:
+    """Note the recipe in the folder; one that holds another recipe's runs is refused, for they do not compare."""
+    text = configuration.to_json(recipe)
+    if not file.exists():
+        file.parent.mkdir(parents=True, exist_ok=True)
+        atomic.write(file, text.encode())
+    elif file.read_text("utf-8") != text:
+        raise UsageError(f"{file.parent} holds an ablation of another configuration or budget; choose another folder")
+
+
+def _scores(run: TrainConfig, paths: Paths, validation: Validation, fabric: Fabric | None) -> dict[str, float]:
+    """One run's mean PSNR per set: read when the run is done, else trained to its end first."""
+    file = paths.out / SCORES
+    if not file.exists():
+        weights = fit(run, replace(paths, validation=None), fabric=fabric)
+        atomic.write(file, json.dumps(validation.scores(load_weights(weights))).encode())
+    try:
+        scores: dict[str, float] = json.loads(file.read_text("utf-8"))
+    except ValueError as error:
+        raise NedrError(f"{file} is damaged ({error}); delete it to score the run again") from error
+    return scores
+
+
+def _spread(values: Sequence[float], form: str = ".2f") -> str:
+    """Mean ± standard deviation (of the sample), or the only value there is."""
+    return f"{fmean(values):{form}}" + (f" ± {stdev(values):.2f}" if len(values) > 1 else "")

@@ -1,0 +1,72 @@
+"""Checkpoints to resume a run from, and published weights: safetensors with the network's configuration inside."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+
+from nedr.errors import NedrError
+from nedr.model.nedr import NeDR, NeDRConfig
+from nedr.model.rehaze import Rehazing, RehazingConfig
+from nedr.training import config as configuration
+
+FORMAT, REHAZING_FORMAT = "nedr-1", "nedr-rehazing-1"
+
+
+def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
+    """Write everything a run needs to go on; an interruption at any moment leaves the previous checkpoint whole."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_suffix(".tmp")
+    torch.save(state, temporary)
+    temporary.replace(path)
+
+
+def load_checkpoint(path: Path) -> dict[str, Any]:
+    """Read a checkpoint. Tensors and plain values only: a file that carries code is refused."""
+    try:
+        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise NedrError(f"cannot resume from {path}: {error}; delete it to start the run anew") from error
+    return state
+
+
+def save_weights(model: NeDR | Rehazing, path: str | Path) -> None:
+    """Publish a network: its tensors as safetensors, its configuration in the header."""
+    target = Path(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = target.with_suffix(".tmp")
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+    format = FORMAT if isinstance(model, NeDR) else REHAZING_FORMAT
+    save_file(tensors, temporary, metadata={"format": format, "config": configuration.to_json(model.config)})
+    temporary.replace(target)
+
+
+def load_weights(path: str | Path) -> NeDR:
+    """Rebuild a published network from its file alone, in evaluation mode. Raises NedrError for any other file."""
+    model = load_published(path)
+    if not isinstance(model, NeDR):
+        raise NedrError(f"{path}: expected a network that removes haze, found the networks that make it")
+    return model
+
+
+def load_published(path: str | Path) -> NeDR | Rehazing:
+    """Rebuild what a run published, NeDR or the networks that make haze. Raises NedrError for any other file."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except Exception as error:
+        raise NedrError(f"cannot read weights {path}: {error}") from error
+    config = json.loads(metadata.get("config", "{}"))
+    model: NeDR | Rehazing
+    if metadata.get("format") == FORMAT:
+        model = NeDR(configuration.from_dict(NeDRConfig, config, where=str(path)))
+    elif metadata.get("format") == REHAZING_FORMAT:
+        model = Rehazing(configuration.from_dict(RehazingConfig, config, where=str(path)))
+    else:
+        raise NedrError(f"{path}: expected nedr weights ({FORMAT}), found {metadata.get('format', 'another file')!r}")
+    model.load_state_dict(tensors)
+    return model.eval()

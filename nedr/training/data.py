@@ -1,0 +1,253 @@
+"""Training data: clear photographs, with measured depth where there is one, haze drawn on the fly, real hazy ones."""
+
+import fnmatch
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from nedr.errors import UsageError
+from nedr.inference.view import averaged
+from nedr.training.synthesis import (
+    Array,
+    HazeConfig,
+    HazySample,
+    Range,
+    add_haze,
+    aerial_veil,
+    draw_airlight,
+    procedural_depth,
+    synthesise,
+    transmission,
+)
+
+SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"}
+DEPTH_SCALE = 2  # procedural depth is drawn at 1/2 of the view's resolution
+ITS_BETA, ITS_AIRLIGHT = (0.6, 1.8), (0.7, 1.0)  # RESIDE's indoor training set (Li et al. 2019): uniform, A grey
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Which pictures a run sees, and how they become views."""
+
+    views: tuple[tuple[int, int], ...] = (
+        (192, 256),
+        (192, 256),
+        (256, 192),
+        (224, 224),
+    )  # (height, width), one a batch
+    batch: int = 8  # samples in a step, over all processes
+    measured: float = 0.5  # share of samples with measured depth, where it is given
+    whole: float = 0.5  # share of samples that show the whole picture; the others a crop
+    crop: tuple[float, float] = (0.5, 1.0)  # sides of a crop, as fractions of the picture's
+    turned: float = 0.15  # share of pictures that lie on their side
+    holdout: int = 24  # one clear picture in so many is never trained on
+    exclude: tuple[str, ...] = ()  # names, with wildcards, left out of the clear pictures
+    workers: int = 1
+
+    def __post_init__(self) -> None:
+        for height, width in self.views:
+            if height % 32 or width % 32 or min(height, width) < 64:
+                raise ValueError(f"views need sides that are multiples of 32, 64 at least; found {height} x {width}")
+        if self.batch < 1 or self.holdout < 2:
+            raise ValueError(f"expected batch >= 1 and holdout >= 2, found {self.batch} and {self.holdout}")
+
+
+def list_images(folder: str | Path, exclude: tuple[str, ...] = ()) -> list[Path]:
+    """All pictures directly or deeper in `folder`, sorted. Raises UsageError when there are none."""
+    root = Path(folder)
+    found = sorted(p for p in root.rglob("*") if p.suffix.lower() in SUFFIXES)
+    found = [p for p in found if not any(fnmatch.fnmatch(p.name, pattern) for pattern in exclude)]
+    if not found:
+        raise UsageError(f"no pictures in {root}: expected a folder with {', '.join(sorted(SUFFIXES))} files")
+    return found
+
+
+def held_out(path: Path, one_in: int) -> bool:
+    """Whether a picture is kept from training: by a checksum of its name, so that every run agrees."""
+    return zlib.crc32(path.name.encode()) % one_in == 0
+
+
+def depth_pairs(folder: str | Path) -> list[tuple[Path, Path]]:
+    """(clear, depth) files of a folder with `clear/` and `depth/` inside, matched by stem."""
+    root = Path(folder)
+    depths = {p.stem: p for p in list_images(root / "depth")}
+    pairs = [(p, depths[p.stem]) for p in list_images(root / "clear") if p.stem in depths]
+    if not pairs:
+        raise UsageError(f"no picture in {root}/clear has a depth map of the same name in {root}/depth")
+    return pairs
+
+
+def read_rgb(path: Path, box: tuple[float, float, float, float], size: tuple[int, int]) -> Array:
+    """A region of a picture (x0, y0, x1, y1 as fractions) resized to (height, width); float32 RGB in [0, 1]."""
+    with Image.open(path) as image:
+        pixels = image.convert("RGB").resize(
+            size[::-1], Image.Resampling.BICUBIC, _scaled(box, image.size), reducing_gap=2.0
+        )
+    return np.asarray(pixels, np.float32) / np.float32(255.0)
+
+
+def read_depth(path: Path, box: tuple[float, float, float, float], size: tuple[int, int]) -> Array:
+    """A region of an 8-bit depth map, resized like its picture; float32 in [0, 1], 1 where the map says 255."""
+    with Image.open(path) as image:
+        region = image.convert("L").resize(size[::-1], Image.Resampling.BILINEAR, _scaled(box, image.size))
+    return np.asarray(region, np.float32) / np.float32(255.0)
+
+
+def farthest_at_one(depth: Array) -> Array:
+    """Depth in [0, 1] scaled so that its farthest point is 1, and kept from 0."""
+    return (depth / max(float(depth.max()), 1.0 / 255.0)).clip(0.02, 1.0).astype(np.float32)
+
+
+def _scaled(box: tuple[float, float, float, float], size: tuple[int, int]) -> tuple[float, float, float, float]:
+    return (box[0] * size[0], box[1] * size[1], box[2] * size[0], box[3] * size[1])
+
+
+def draw_box(config: DataConfig, rng: np.random.Generator) -> tuple[float, float, float, float]:
+    """The whole picture, or a random part of it of about the same aspect ratio."""
+    if rng.random() < config.whole:
+        return (0.0, 0.0, 1.0, 1.0)
+    side = rng.uniform(*config.crop)
+    width, height = min(1.0, side * rng.uniform(0.9, 1.1)), min(1.0, side * rng.uniform(0.9, 1.1))
+    x, y = rng.uniform(0.0, 1.0 - width), rng.uniform(0.0, 1.0 - height)
+    return (x, y, x + width, y + height)
+
+
+def resize_map(values: Array, size: tuple[int, int]) -> Array:
+    """A float map resized bilinearly to (height, width)."""
+    return np.array(Image.fromarray(values).resize(size[::-1], Image.Resampling.BILINEAR), np.float32)
+
+
+def view_size(config: DataConfig, seed: int, index: int) -> tuple[int, int]:
+    """(height, width) of sample `index`, one for all samples of its batch."""
+    choice = np.random.default_rng([seed, 1, index // config.batch]).integers(len(config.views))
+    return config.views[int(choice)]
+
+
+class SyntheticHaze(Dataset[dict[str, Tensor]]):
+    """Sample number i of an endless, seeded stream: the same on every machine, in any process, in any order.
+
+    A sample holds `hazy` and `clear` (3, H, W), `transmission` and `depth` (1, H, W), measured or drawn, `airlight`
+    (3,) and `density` (). Samples of one batch (consecutive numbers) share a view size.
+    """
+
+    def __init__(
+        self, clear: list[Path], measured: list[tuple[Path, Path]], data: DataConfig, haze: HazeConfig, *, seed: int
+    ) -> None:
+        self.clear = [p for p in clear if not held_out(p, data.holdout)]
+        self.measured = measured
+        self.data, self.haze, self.seed = data, haze, seed
+        if not self.clear and not measured:
+            raise UsageError("expected clear pictures or pictures with measured depth, found neither")
+
+    def __getitem__(self, index: int) -> dict[str, Tensor]:
+        """Sample `index`, any integer >= 0."""
+        size = view_size(self.data, self.seed, index)
+        rng = np.random.default_rng([self.seed, 0, index])
+        turned = rng.random() < self.data.turned
+        image, depth = self._scene(size[::-1] if turned else size, rng)
+        if turned:
+            quarter = int(rng.choice([1, 3]))
+            image, depth = np.rot90(image, quarter), np.rot90(depth, quarter)
+        if rng.random() < 0.5:
+            image, depth = image[:, ::-1], depth[:, ::-1]
+        sample = to_tensors(synthesise(image, depth, self.haze, rng))
+        return sample | {"depth": _planes(depth[..., None])}
+
+    def _scene(self, size: tuple[int, int], rng: np.random.Generator) -> tuple[Array, Array]:
+        """A clear picture and its depth, measured or drawn."""
+        box = draw_box(self.data, rng)
+        if self.measured and (not self.clear or rng.random() < self.data.measured):
+            picture, distances = self.measured[int(rng.integers(len(self.measured)))]
+            return read_rgb(picture, box, size), farthest_at_one(read_depth(distances, box, size))
+        image = read_rgb(self.clear[int(rng.integers(len(self.clear)))], box, size)
+        coarse = averaged(image, size[0] // DEPTH_SCALE, size[1] // DEPTH_SCALE)
+        depth = resize_map(procedural_depth(coarse, rng), size)
+        return (aerial_veil(image, depth, rng) if rng.random() < self.haze.aerial else image), depth
+
+
+class HazyPhotographs(Dataset[dict[str, Tensor]]):
+    """Sample number i: `real` (3, H, W), a view of a real hazy photograph, as large as `SyntheticHaze`'s sample i."""
+
+    def __init__(self, pictures: list[Path], data: DataConfig, *, seed: int) -> None:
+        self.pictures, self.data, self.seed = pictures, data, seed
+
+    def __getitem__(self, index: int) -> dict[str, Tensor]:
+        """Sample `index`, any integer >= 0."""
+        rng = np.random.default_rng([self.seed, 2, index])
+        picture = self.pictures[int(rng.integers(len(self.pictures)))]
+        view = read_rgb(picture, draw_box(self.data, rng), view_size(self.data, self.seed, index))
+        return {"real": _planes(view[:, ::-1] if rng.random() < 0.5 else view)}
+
+
+def add_its_haze(clear: Array, depth: Array, rng: np.random.Generator) -> Array:
+    """A measured scene (H, W, 3), depth (H, W) in [0, 1], under haze drawn by the rule of RESIDE's indoor set."""
+    t = transmission(depth, rng.uniform(*ITS_BETA))
+    return add_haze(clear, t, np.full(3, rng.uniform(*ITS_AIRLIGHT), np.float32))
+
+
+class RebuiltITS(Dataset[dict[str, Tensor]]):
+    """RESIDE's indoor training set from scenes with measured depth, unpaired: `real` and `clear` (3, H, W).
+
+    The first half of the scenes is hazy, t = exp(-beta d) with d the 8-bit map / 255, the second half clear.
+    """
+
+    def __init__(self, scenes: list[tuple[Path, Path]], data: DataConfig, *, seed: int) -> None:
+        half = len(scenes) // 2
+        self.hazy, self.clear, self.data, self.seed = scenes[:half], scenes[half:], data, seed
+        if not half:
+            raise UsageError("expected at least 2 pictures with measured depth, for a hazy and a clear half")
+
+    def __getitem__(self, index: int) -> dict[str, Tensor]:
+        """Sample `index`, any integer >= 0."""
+        rng, size = np.random.default_rng([self.seed, 2, index]), view_size(self.data, self.seed, index)
+        picture, distances = self.hazy[int(rng.integers(len(self.hazy)))]
+        box = draw_box(self.data, rng)
+        hazy = add_its_haze(read_rgb(picture, box, size), read_depth(distances, box, size), rng)
+        clear = read_rgb(self.clear[int(rng.integers(len(self.clear)))][0], draw_box(self.data, rng), size)
+        turned = slice(None, None, -1 if rng.random() < 0.5 else 1)
+        return {"real": _planes(hazy[:, turned]), "clear": _planes(clear[:, turned])}
+
+
+class DrawnHaze(Dataset[dict[str, Tensor]]):
+    """Sample number i: what rehazing is asked for, `drawn_density` () and `drawn_airlight` (3,)."""
+
+    def __init__(self, density: Range, haze: HazeConfig, *, seed: int) -> None:
+        self.density, self.haze, self.seed = density, haze, seed
+
+    def __getitem__(self, index: int) -> dict[str, Tensor]:
+        """Sample `index`, any integer >= 0."""
+        rng = np.random.default_rng([self.seed, 3, index])
+        density = torch.tensor(rng.uniform(*self.density), dtype=torch.float32)
+        return {"drawn_density": density, "drawn_airlight": torch.from_numpy(draw_airlight(self.haze, rng))}
+
+
+class Together(Dataset[dict[str, Tensor]]):
+    """Sample number i of several datasets as one."""
+
+    def __init__(self, *parts: Dataset[dict[str, Tensor]]) -> None:
+        self.parts = parts
+
+    def __getitem__(self, index: int) -> dict[str, Tensor]:
+        """Sample `index`, any integer >= 0."""
+        return {name: value for part in self.parts for name, value in part[index].items()}
+
+
+def to_tensors(sample: HazySample) -> dict[str, Tensor]:
+    """A sample's arrays as tensors in (C, H, W) order."""
+    return {
+        "hazy": _planes(sample.hazy),
+        "clear": _planes(sample.clear),
+        "transmission": torch.from_numpy(np.ascontiguousarray(sample.transmission[None])),
+        "airlight": torch.from_numpy(sample.airlight),
+        "density": torch.tensor(sample.density, dtype=torch.float32),
+    }
+
+
+def _planes(image: Array) -> Tensor:
+    return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))

@@ -1,0 +1,150 @@
+"""Export of published weights to ONNX, checked against torch before anything is written."""
+
+import io
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from nedr import __version__
+from nedr.errors import NedrError, UsageError
+from nedr.inference.onnx import runtime
+from nedr.model.encoder import FrozenNormConv
+from nedr.model.nedr import VIEW_MULTIPLE, NeDR
+from nedr.model.rehaze import Rehazing
+from nedr.pictures.images import write
+from nedr.training import config as configuration
+from nedr.training.checkpoint import load_published
+
+if TYPE_CHECKING:
+    import onnx
+
+PARITY_SIZES = ((256, 256), (192, 256), (512, 128))  # three sizes and aspect ratios
+PARITY_TOLERANCE = 5e-3  # about one level of 8 bit: what storing the weights in half precision may cost
+SMALLEST_VIEW = 128  # below, the reflect padding of the coarsest map would need another graph
+OPSET = 18
+LARGE = 1024  # values of a weight from which half precision pays
+
+
+@dataclass(frozen=True)
+class Graph:
+    """Names of what goes into a network and comes out; the axes that differ between pictures, as {axis: name}."""
+
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    axes: dict[str, dict[int, str]]
+
+
+VIEW_AXES, LATTICE_AXES = {2: "height", 3: "width"}, {2: "rows", 3: "columns"}
+DEHAZING = Graph(("view",), ("transmission", "airlight", "density"), {"view": VIEW_AXES, "transmission": LATTICE_AXES})
+REHAZING = Graph(
+    ("view", "density", "airlight"),
+    ("depth", "residual"),
+    {"view": VIEW_AXES, "depth": LATTICE_AXES, "residual": VIEW_AXES},
+)
+
+
+class Parity(NamedTuple):
+    """Largest difference between ONNX and torch over all outputs, for one size of view."""
+
+    height: int
+    width: int
+    largest_difference: float
+
+
+def export(source: str | Path, target: str | Path, *, view: int = 256, overwrite: bool = False) -> list[Parity]:
+    """Write published weights (safetensors) as ONNX, with configuration and default view size in its metadata.
+
+    The graph takes `view` (1, 3, H, W), float32 RGB in [0, 1], sides multiples of 32 and at least 128; it gives
+    `transmission` (1, 1, H / s, W / s) with s the lattice stride, `airlight` (1, 3) and `density` (1,). A run's
+    rehazing.safetensors becomes a graph that takes `density` and `airlight` too, and gives `depth` (1, 1, H / s, W / s)
+    and `residual` (1, 3, H, W).
+
+    Raises UsageError for a view size that is no such multiple or a target that exists, NedrError when onnxruntime and
+    torch differ by more than 0.005 at any of three sizes; the target is then left as it was.
+    """
+    if view % VIEW_MULTIPLE or view < SMALLEST_VIEW:
+        raise UsageError(f"expected a view of a multiple of {VIEW_MULTIPLE}, {SMALLEST_VIEW} at least, found {view}")
+    graph = to_onnx(load_published(source), view)
+    model = load_published(source).requires_grad_(False)
+    parity = [compare(model, graph, height, width) for height, width in PARITY_SIZES]
+    worst = max(parity, key=lambda row: row.largest_difference)
+    if not worst.largest_difference <= PARITY_TOLERANCE:
+        raise NedrError(f"ONNX and torch differ by {worst.largest_difference:.2g} at {worst.height} x {worst.width}")
+    write(target, graph, overwrite=overwrite)
+    return parity
+
+
+def fold_norms(model: nn.Module) -> None:
+    """Fold every frozen normalisation into its convolution, in place: the same function with fewer operations."""
+    for module in model.modules():
+        if isinstance(module, FrozenNormConv):
+            module.fold()
+
+
+def graph_of(model: NeDR | Rehazing) -> Graph:
+    """What goes into a network's file and comes out."""
+    return DEHAZING if isinstance(model, NeDR) else REHAZING
+
+
+def example(graph: Graph, height: int, width: int) -> tuple[Tensor, ...]:
+    """Random inputs of a graph, the same for the same size."""
+    generator = torch.Generator().manual_seed(height * width)
+    shapes = {"view": (1, 3, height, width), "density": (1,), "airlight": (1, 3)}
+    return tuple(torch.rand(shapes[name], generator=generator) for name in graph.inputs)
+
+
+def to_onnx(model: NeDR | Rehazing, view: int) -> bytes:
+    """The network as an ONNX file for views of any size, weights in half precision; `model` is folded in place."""
+    import onnx
+
+    fold_norms(model.requires_grad_(False))
+    buffer, names = io.BytesIO(), graph_of(model)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # tracing warns wherever a shape is read, and each reading here is meant
+        torch.onnx.export(
+            model,
+            example(names, 192, 256),
+            buffer,  # type: ignore[arg-type]  # torch writes to buffers too
+            input_names=list(names.inputs),
+            output_names=list(names.outputs),
+            dynamic_axes=names.axes,
+            opset_version=OPSET,
+            dynamo=False,
+        )
+    graph = onnx.load_from_string(buffer.getvalue())
+    metadata = {"nedr.version": __version__, "nedr.config": configuration.to_json(model.config), "nedr.view": str(view)}
+    onnx.helper.set_model_props(graph, metadata)
+    store_half(graph)
+    onnx.checker.check_model(graph)
+    return bytes(graph.SerializeToString())
+
+
+def store_half(model: "onnx.ModelProto") -> None:
+    """Keep large weights in half precision, cast back when the graph is loaded: half the file, the same arithmetic."""
+    from onnx import TensorProto, helper, numpy_helper
+
+    casts = []
+    for tensor in model.graph.initializer:
+        values = numpy_helper.to_array(tensor)
+        if values.dtype == np.float32 and values.size >= LARGE:
+            name = tensor.name
+            tensor.CopyFrom(numpy_helper.from_array(values.astype(np.float16), f"{name}.half"))
+            casts.append(helper.make_node("Cast", [f"{name}.half"], [name], to=TensorProto.FLOAT))
+    nodes = [*casts, *model.graph.node]
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
+
+
+def compare(model: NeDR | Rehazing, graph: bytes, height: int, width: int) -> Parity:
+    """Run one random view through both and take the largest difference of any output."""
+    names = graph_of(model)
+    inputs = example(names, height, width)
+    session = runtime().InferenceSession(graph, providers=["CPUExecutionProvider"])
+    found = session.run(names.outputs, {name: x.numpy() for name, x in zip(names.inputs, inputs, strict=True)})
+    expected = [output.numpy() for output in model(*inputs)]
+    return Parity(height, width, max(float(np.abs(a - b).max()) for a, b in zip(found, expected, strict=True)))

@@ -1,0 +1,308 @@
+"""The unpaired stage: hazy and clear photographs that do not match (NeDR-Dehaze, section on training; D4 before it).
+
+Three generators and two critics: dehazing G, depth D, rehazing R, and a critic for clear and for hazy pictures.
+
+    hazy -> clear -> hazy:  J^ = G(I), I^ = R(J^, D(J^), beta(I)), which should be I
+    clear -> hazy -> clear: I~ = R(J, D(J), beta), J~ = G(I~), which should be J, and beta(I~) the beta drawn
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+
+from nedr.errors import NedrError
+from nedr.model.critic import PatchCritic, accuracy
+from nedr.model.depth import DepthConfig, DepthNet
+from nedr.model.encoder import Encoder
+from nedr.model.heads import brightest
+from nedr.model.nedr import HazeEstimate, NeDR, NeDRConfig, depth, displayed, scene_radiance
+from nedr.model.rehaze import Rehaze, Rehazing, RehazingConfig
+from nedr.training import losses
+from nedr.training.checkpoint import save_weights
+from nedr.training.loop import Paths, Run, TrainConfig, UnpairedConfig, build_optimizer, imagenet, warmup_losses
+from nedr.training.validation import picture_grid
+
+REHAZING = "rehazing.safetensors"
+# Transmission that differs by less than this over a batch of hazy photographs has collapsed to a constant ...
+FLAT = 0.003
+# ... when it does so in as many steps one after another.
+PATIENCE = 50
+
+
+class Networks(NamedTuple):
+    """What is trained together: G, D, R and the critics."""
+
+    dehaze: NeDR
+    depth: DepthNet
+    rehaze: Rehaze
+    critic_clear: PatchCritic
+    critic_hazy: PatchCritic
+
+
+class DehazeCycle(NamedTuple):
+    """hazy -> clear -> hazy: J^ (B, 3, H, W), what G said of I, and I^ (B, 3, H, W)."""
+
+    clear: Tensor
+    estimate: HazeEstimate
+    hazy: Tensor
+
+
+class RehazeCycle(NamedTuple):
+    """clear -> hazy -> clear: I~ (B, 3, H, W), what G said of it, and J~ (B, 3, H, W)."""
+
+    hazy: Tensor
+    estimate: HazeEstimate
+    clear: Tensor
+
+
+def dehaze(network: NeDR, hazy: Tensor) -> tuple[Tensor, HazeEstimate]:
+    """G(I): J^ in [0, 1] (B, 3, H, W), and the estimate behind it."""
+    estimate = network(hazy)
+    return displayed(scene_radiance(hazy, estimate.transmission, estimate.airlight)), estimate
+
+
+def dehaze_cycle(networks: Networks, hazy: Tensor, weights: UnpairedConfig) -> DehazeCycle:
+    """J^ = G(I); I^ = R(J^, D(J^), beta(I))."""
+    clear, estimate = dehaze(networks.dehaze, hazy)
+    airlight = brightest(clear) if weights.airlight == "brightest" else estimate.airlight
+    return DehazeCycle(clear, estimate, networks.rehaze(clear, networks.depth(clear), estimate.density, airlight))
+
+
+def rehaze_cycle(networks: Networks, batch: dict[str, Tensor], weights: UnpairedConfig) -> RehazeCycle:
+    """I~ = R(J, D(J), beta drawn); J~ = G(I~)."""
+    clear = batch["clear"]
+    airlight = brightest(clear) if weights.airlight == "brightest" else batch["drawn_airlight"]
+    hazy = networks.rehaze(clear, networks.depth(clear), batch["drawn_density"], airlight)
+    again, estimate = dehaze(networks.dehaze, hazy)
+    return RehazeCycle(hazy, estimate, again)
+
+
+def generator_loss(
+    networks: Networks, there: DehazeCycle, back: RehazeCycle, batch: dict[str, Tensor], weights: UnpairedConfig
+) -> dict[str, Tensor]:
+    """The published terms of G and R, weighted, under their names."""
+    terms = {
+        "cycle_hazy": weights.cycle * losses.cycle_l1(there.hazy, batch["real"]),
+        "cycle_clear": weights.cycle * losses.cycle_l1(back.clear, batch["clear"]),
+        "density": weights.density * losses.density_square(back.estimate.density, batch["drawn_density"]),
+    }
+    if weights.adversarial:
+        seen_clear, seen_hazy = networks.critic_clear(there.clear), networks.critic_hazy(back.hazy)
+        terms["adversarial_clear"] = weights.adversarial * losses.lsgan(seen_clear, real=True)
+        terms["adversarial_hazy"] = weights.adversarial * losses.lsgan(seen_hazy, real=True)
+    return terms
+
+
+def critic_loss(critic: PatchCritic, real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
+    """LSGAN for one critic, half for the real and half for the fake pictures; and how often it was right."""
+    on_real, on_fake = critic(real), critic(fake)
+    loss = 0.5 * (losses.lsgan(on_real, real=True) + losses.lsgan(on_fake, real=False))
+    return loss, accuracy(on_real.detach(), on_fake.detach())
+
+
+def depth_loss(
+    network: DepthNet, clear: Tensor, estimate: HazeEstimate, batch: dict[str, Tensor], weights: UnpairedConfig
+) -> dict[str, Tensor]:
+    """| d(I) - D(J^) | for D alone, with d(I) = -ln t / beta from the haze that G found.
+
+    Where supervised also | d - D(J) |, with d the depth under drawn haze.
+    """
+    found = depth(estimate.transmission, estimate.density).detach()
+    terms = {"depth": weights.depth * losses.depth_l1(network(clear.detach()), found, weights.depth_range)}
+    if weights.supervised and weights.depth:
+        known = losses.known_depth_l1(network(batch["clear"]), batch["depth"])
+        terms["known_depth"] = weights.supervised * weights.depth * known
+    return terms
+
+
+class UnpairedRun(Run):
+    """A run of the unpaired stage; what it publishes is G with averaged weights, and D and R to make haze with."""
+
+    def __init__(self, config: TrainConfig, paths: Paths, fabric: Fabric) -> None:
+        super().__init__(config, paths, fabric)
+        assert config.unpaired is not None
+        self.weights = config.unpaired
+        self.rehazing = self.placed(build_rehazing(config.model, self.weights))
+        critics = [self.placed(PatchCritic(self.weights.critic_width)) for _ in range(2)]
+        self.networks = Networks(self.model, self.rehazing.depth, self.rehazing.rehaze, *critics)
+        self.phi = self.placed(frozen_imagenet()) if self.weights.perceptual else None
+        self.optimizer = self.ready(build_optimizer(self.model, config.optim, self.rehazing.rehaze))
+        self.depth_optimizer = self.ready(build_optimizer(self.rehazing.depth, config.optim))
+        parameters = [p for critic in critics for p in critic.parameters()]
+        self.critic_optimizer = self.ready(torch.optim.AdamW(parameters, betas=config.optim.betas, weight_decay=0.0))
+        first = fabric.global_rank * config.data.batch // fabric.world_size
+        self.pools = [FakePool(self.weights.pool, [config.seed, index], first) for index in range(2)]
+        self.flat = 0  # steps in a row with constant transmission
+
+    def advance(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        """One step of every network; returns every term, the critics' accuracy and how much t varies.
+
+        Raises NedrError when a loss is not a number, or when t has collapsed to a constant.
+        """
+        batch = {name: _laid_out(value) for name, value in batch.items()}
+        self.model.train()
+        if self.step < self.weights.depth_first:
+            with torch.no_grad(), self.fabric.autocast():
+                clear, estimate = dehaze(self.model, batch["real"])
+            terms = self.train_depth(batch, clear, estimate)
+            self.step += 1
+            return {"total": torch.stack([*terms.values()]).sum(), **terms}
+        there, back, terms = self.train_generators(batch)
+        terms |= self.train_depth(batch, there.clear, there.estimate) | self.train_critics(batch, there, back)
+        spread = there.estimate.transmission.detach().std()
+        self.watch(spread.item())
+        self.advanced()
+        return {**terms, "transmission_spread": spread}
+
+    def train_generators(self, batch: dict[str, Tensor]) -> tuple[DehazeCycle, RehazeCycle, dict[str, Tensor]]:
+        """One step of G and R on both cycles; returns these, and every term."""
+        networks, weights = self.networks, self.weights
+        with frozen(networks.depth, networks.critic_clear, networks.critic_hazy):
+            with self.fabric.autocast():
+                there = dehaze_cycle(networks, batch["real"], weights)
+                back = rehaze_cycle(networks, batch, weights)
+                terms = generator_loss(networks, there, back, batch, weights) | self.further_terms(batch, back)
+            total = self.descend(terms, self.optimizer, networks.dehaze, networks.rehaze)
+        return there, back, {"total": total, **terms}
+
+    def train_depth(self, batch: dict[str, Tensor], clear: Tensor, estimate: HazeEstimate) -> dict[str, Tensor]:
+        """One step of D, given what G made of the hazy photographs."""
+        network = self.networks.depth
+        with self.fabric.autocast():
+            terms = depth_loss(network, clear, estimate, batch, self.weights)
+        self.descend(terms, self.depth_optimizer, network)
+        return terms
+
+    def further_terms(self, batch: dict[str, Tensor], back: RehazeCycle) -> dict[str, Tensor]:
+        """What the paper does not have: supervision on drawn haze, identity, and a perceptual term."""
+        terms, weights = {}, self.weights
+        if weights.supervised:
+            supervised = warmup_losses(self.model, batch, self.config.loss)
+            terms = {name: weights.supervised * value for name, value in supervised.items()}
+        if weights.identity:
+            same, _ = dehaze(self.model, batch["clear"])
+            terms["identity"] = weights.identity * losses.cycle_l1(same, batch["clear"])
+        if self.phi is not None:
+            terms["perceptual"] = weights.perceptual * losses.perceptual(self.phi, back.clear, batch["clear"])
+        return terms
+
+    def train_critics(self, batch: dict[str, Tensor], there: DehazeCycle, back: RehazeCycle) -> dict[str, Tensor]:
+        """One step of both critics on real pictures and on present and past fakes."""
+        if not self.weights.adversarial:
+            return {}
+        _, _, _, clear, hazy = self.networks
+        fakes = [
+            pool.exchange(fake.detach(), self.step) for pool, fake in zip(self.pools, (there[0], back[0]), strict=True)
+        ]
+        with self.fabric.autocast():
+            clear_loss, clear_accuracy = critic_loss(clear, batch["clear"], fakes[0])
+            hazy_loss, hazy_accuracy = critic_loss(hazy, batch["real"], fakes[1])
+        terms = {"critic_clear": clear_loss, "critic_hazy": hazy_loss}
+        self.descend(terms, self.critic_optimizer, clear, hazy, scale=self.weights.critic_rate)
+        return {**terms, "critic_clear_accuracy": clear_accuracy, "critic_hazy_accuracy": hazy_accuracy}
+
+    def watch(self, spread: float) -> None:
+        """Stop a run whose transmission is the same everywhere. Raises NedrError."""
+        self.flat = self.flat + 1 if spread < FLAT else 0
+        if self.flat >= PATIENCE:
+            raise NedrError(
+                f"transmission has collapsed to a constant at step {self.step} (standard deviation {spread:.4f}): the "
+                "last checkpoint is good; lower unpaired.adversarial or raise unpaired.supervised"
+            )
+
+    def pictures(self, batch: dict[str, Tensor]) -> tuple[str, Tensor]:
+        """A title and a grid of the hazy photographs."""
+        return "photographs: hazy, result, transmission", picture_grid(self.averaged, batch["real"])
+
+    def save(self) -> None:
+        """Write checkpoint and weights, unless transmission seems to be collapsing: then the last ones stay."""
+        if self.flat:
+            return
+        super().save()
+        if self.fabric.is_global_zero:
+            save_weights(self.rehazing, self.paths.out / REHAZING)
+
+    def state(self) -> dict[str, Any]:
+        """What must survive an interruption; of several processes only the first one's past fakes do."""
+        return super().state() | {
+            "partners": [network.state_dict() for network in self.networks[1:]],
+            "depth_optimizer": self.depth_optimizer.state_dict(),
+            "critic_optimizer": self.critic_optimizer.state_dict(),
+            "pools": [pool.kept for pool in self.pools],
+        }
+
+    def load(self, state: dict[str, Any]) -> None:
+        """Take over what `state` gave."""
+        super().load(state)
+        for network, values in zip(self.networks[1:], state["partners"], strict=True):
+            network.load_state_dict(values)
+        self.depth_optimizer.load_state_dict(state["depth_optimizer"])
+        self.critic_optimizer.load_state_dict(state["critic_optimizer"])
+        if self.fabric.is_global_zero:
+            for pool, kept in zip(self.pools, state["pools"], strict=True):
+                pool.kept = kept
+
+
+class FakePool:
+    """Past fakes for the critics (Shrivastava et al. 2017): half of the time one of them takes a new one's place.
+
+    Every place in a batch has its own memory of `size` pictures and its own luck, so that several processes see
+    together what one would.
+    """
+
+    def __init__(self, size: int, seed: list[int], first: int) -> None:
+        self.size, self.seed, self.first = size, seed, first
+        self.kept: dict[tuple[int, ...], list[Tensor]] = {}
+
+    def exchange(self, fakes: Tensor, step: int) -> Tensor:
+        """(B, 3, H, W) -> as many, some of them from earlier steps."""
+        return torch.stack([self._one(place, fake, step) for place, fake in enumerate(fakes, self.first)])
+
+    def _one(self, place: int, fake: Tensor, step: int) -> Tensor:
+        rng = np.random.default_rng([*self.seed, step, place])
+        kept = self.kept.setdefault((place, *fake.shape[-2:]), [])
+        if len(kept) < self.size:
+            kept.append(fake)
+        elif kept and rng.random() < 0.5:
+            index = int(rng.integers(self.size))
+            fake, kept[index] = kept[index], fake
+        return fake
+
+
+def build_rehazing(model: NeDRConfig, weights: UnpairedConfig) -> Rehazing:
+    """D, of G's sizes and with the encoder's ImageNet start where one is published, and R."""
+    sizes = DepthConfig(
+        model.encoder, model.widths, model.grid_stride, model.lattice_stride, model.head_width, weights.depth_range
+    )
+    rehazing = Rehazing(RehazingConfig(sizes, weights.rehaze_width))
+    if model.encoder == "lite0":
+        rehazing.depth.encoder.load_imagenet(imagenet())
+    return rehazing
+
+
+def frozen_imagenet() -> Encoder:
+    """phi of the perceptual term: the ImageNet encoder as published."""
+    encoder = Encoder("lite0")
+    encoder.load_imagenet(imagenet())
+    return encoder.requires_grad_(False)
+
+
+@contextmanager
+def frozen(*modules: nn.Module) -> Iterator[None]:
+    """Let gradients pass through `modules` without moving them."""
+    for module in modules:
+        module.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for module in modules:
+            module.requires_grad_(True)
+
+
+def _laid_out(value: Tensor) -> Tensor:
+    return value.contiguous(memory_format=torch.channels_last) if value.ndim == 4 else value

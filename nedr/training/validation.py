@@ -1,0 +1,61 @@
+"""Dehazing PSNR on held-out pairs while a run goes on, through exactly what users get, and pictures to look at."""
+
+from collections import defaultdict
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from nedr.evaluation.metrics import psnr
+from nedr.evaluation.paired import read_pair, read_pairs
+from nedr.inference.dehazer import Dehazer
+from nedr.model.nedr import NeDR, scene_radiance
+from nedr.pictures.arrays import Floats
+
+VIEW = 256
+
+
+class TorchNetwork:
+    """A network in training, as a Dehazer takes it."""
+
+    def __init__(self, model: NeDR, view: int = VIEW) -> None:
+        self.model, self.view = model, view
+
+    def __call__(self, view: Floats) -> tuple[Floats, Floats, float]:
+        """A view (H, W, 3) RGB in [0, 1] -> transmission (h, w), airlight (3,), density."""
+        device = next(self.model.parameters()).device
+        with torch.no_grad():
+            estimate = self.model(torch.from_numpy(view.transpose(2, 0, 1)[None].copy()).to(device))
+        lattice, airlight = estimate.transmission[0, 0].cpu().numpy(), estimate.airlight[0].cpu().numpy()
+        return lattice, airlight, float(estimate.density)
+
+
+class Validation:
+    """The pairs of a CSV file (set, hazy, clear): mean PSNR per set, RGB, 8 bit, full size."""
+
+    def __init__(self, pairs: Path) -> None:
+        self.pairs = read_pairs(pairs)
+
+    def scores(self, model: NeDR) -> dict[str, float]:
+        """Mean PSNR per set, in dB; the model is left in the mode it came in."""
+        training = model.training
+        dehazer = Dehazer(TorchNetwork(model.eval()), threads=1)
+        values = defaultdict(list)
+        for pair in self.pairs:
+            hazy, clear = read_pair(pair)
+            values[pair.set].append(psnr(dehazer.dehaze(hazy), clear))
+        model.train(training)
+        return {name: float(np.mean(scores)) for name, scores in values.items()}
+
+
+@torch.no_grad()
+def picture_grid(model: NeDR, hazy: Tensor, truth: Tensor | None = None, *, rows: int = 4) -> Tensor:
+    """A batch's first samples as one picture (3, rows * H, 3 or 4 * W): input, result, truth if known, transmission."""
+    hazy = hazy[:rows]
+    estimate = model(hazy)
+    result = scene_radiance(hazy, estimate.transmission, estimate.airlight).clamp(0, 1)
+    shown = F.interpolate(estimate.transmission, hazy.shape[-2:]).expand(-1, 3, -1, -1)
+    columns = (hazy, result, shown) if truth is None else (hazy, result, truth[:rows], shown)
+    return torch.cat([torch.cat(list(column), dim=1) for column in columns], dim=2)

@@ -1,0 +1,227 @@
+"""Videos in files: decoded, cleared plane by plane, encoded; all else that belongs to them goes along untouched.
+
+Decoding, the network, the pixels and the encoder each have a thread of their own, with a few frames between them, so
+memory does not grow with the length. Needs PyAV (the extra `video`), which brings FFmpeg.
+"""
+
+import time
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager, ExitStack, closing
+from dataclasses import dataclass, replace
+from itertools import islice
+from pathlib import Path
+from typing import Any, TypeAlias, TypeVar
+
+import av
+import numpy as np
+from av.packet import Packet
+from av.video.frame import VideoFrame
+
+from nedr.album.one import Job
+from nedr.errors import UsageError
+from nedr.inference.dehazer import Dehazer
+from nedr.inference.field import HazeField, check_strength
+from nedr.pictures import atomic
+from nedr.pictures.arrays import Array
+from nedr.video.formats import Encoding
+from nedr.video.reader import EXACT, Clip, Item, Still, arrays, blank, shown_with
+from nedr.video.writer import Sink
+from nedr.video.yuv import PlaneDehazer
+
+T = TypeVar("T")
+Tick: TypeAlias = Callable[[int, int | None], None]
+Sealed: TypeAlias = Callable[["Report", dict[Path, Path]], None]
+
+# Frames that wait between two threads.
+AHEAD = 4
+# Long side of the picture of a frame that the network's view is made from.
+SMALL = 640
+# Width of the line between before and after.
+LINE = 8
+
+
+@dataclass(frozen=True)
+class Report:
+    """What became of a video.
+
+    width, height: in pixels, upright;  frames: written;  seconds: of work
+    airlight: RGB in [0, 1], density, transmission: means over all frames
+    notes: what the user should know, one sentence each
+    """
+
+    width: int
+    height: int
+    frames: int
+    seconds: float
+    airlight: tuple[float, ...]
+    density: float
+    transmission: float
+    notes: tuple[str, ...]
+
+
+def clear(
+    job: Job,
+    dehazer: Dehazer,
+    *,
+    strength: float = 1.0,
+    encoding: Encoding | None = None,
+    overwrite: bool = False,
+    tick: Tick | None = None,
+    sealed: Sealed | None = None,
+) -> Report:
+    """Do one job: read a video, remove its haze, write every file of the job whole; folders that are missing are made.
+
+    strength: 0..1.5, as in `Dehazer.dehaze`;  encoding: which part, and how it is compressed
+    overwrite: replace files that exist;  tick: called with the frames done and how many there will be, if known
+    sealed: called with the report and the finished files, {final name: where it is now}, just before these get names
+
+    Raises ImageError for what is no video or broken, UsageError for one that is not there and for targets that may not
+    be written or cannot hold what the video has, NedrError when writing fails. No file has its final name then.
+    """
+    check_strength(strength)
+    started = time.perf_counter()
+    with Clip(job.photo, job.result, encoding or Encoding()) as clip, ExitStack() as stack:
+        parts = {path: stack.enter_context(_part(path, overwrite)) for path in reversed(job.targets)}
+        work = _Work(clip, job, dehazer, strength)
+        with ExitStack() as opened:
+            sinks = {path: opened.enter_context(work.sink(path, part)) for path, part in parts.items()}
+            work.run(sinks, tick or (lambda done, total: None))
+        report = work.report(time.perf_counter() - started, [*clip.notes, *sinks[job.result].notes])
+        if sealed:
+            sealed(report, parts)
+    return report
+
+
+def _part(path: Path, overwrite: bool) -> AbstractContextManager[Path]:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"the folder {path.parent} cannot be made ({error.strerror}); choose another") from error
+    return atomic.part(path, overwrite=overwrite)
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """A frame, the haze that was found in it, and what it was found in."""
+
+    frame: VideoFrame
+    field: HazeField
+    small: Array
+
+
+_Made: TypeAlias = dict[Path, VideoFrame]
+
+
+class _Work:
+    """The way of the frames of one clip, from thread to thread."""
+
+    def __init__(self, clip: Clip, job: Job, dehazer: Dehazer, strength: float) -> None:
+        self._clip, self._job, self._dehazer = clip, job, dehazer
+        self._planes = PlaneDehazer(clip.still.coding, strength)
+        self._frames, self._sums = 0, np.zeros(5)
+
+    def sink(self, path: Path, part: Path) -> Sink:
+        """The file that is written at `part` and will be called `path`."""
+        still = self._clip.still
+        if path == self._job.compare:
+            still = _double(still)
+        return Sink(self._clip, path, part, still, copies=path == self._job.result)
+
+    def run(self, sinks: dict[Path, Sink], tick: Tick) -> None:
+        """Every frame into every file, and all else into the result."""
+        with ExitStack() as stack:
+
+            def ahead(items: Iterable[T]) -> Iterator[T]:
+                return stack.enter_context(closing(_ahead(items)))
+
+            seen = ahead(map(self._see, ahead(self._clip.items())))
+            for item in ahead(map(self._clear, seen)):
+                if isinstance(item, Packet):
+                    sinks[self._job.result].copy(item)
+                    continue
+                for path, frame in item.items():
+                    sinks[path].write(frame)
+                self._frames += 1
+                tick(self._frames, self._clip.frames)
+        if not self._frames:
+            whole = self._clip.container.duration
+            length = f"; it lasts {whole / av.time_base:.1f} seconds" if whole else ""
+            raise UsageError(f"{self._clip.path} has no picture in the part that is asked for{length}")
+
+    def report(self, seconds: float, notes: Iterable[str]) -> Report:
+        """What was done, in `seconds`."""
+        still, count = self._clip.still, max(1, self._frames)
+        size = (still.width, still.height) if still.turns % 2 == 0 else (still.height, still.width)
+        means = [round(float(value), 4) for value in self._sums / count]
+        return Report(*size, self._frames, round(seconds, 3), tuple(means[:3]), means[3], means[4], tuple(notes))
+
+    def _see(self, item: Item) -> "_Seen | Packet[Any]":
+        if isinstance(item, Packet):
+            return item
+        small, turns = self._clip.small(item, SMALL), self._clip.still.turns
+        field = self._dehazer.field(small)
+        guide = None if field.guide is None else np.rot90(field.guide, -turns)
+        return _Seen(
+            item, replace(field, lattice=np.rot90(field.lattice, -turns), guide=guide), np.rot90(small, -turns)
+        )
+
+    def _clear(self, item: "_Seen | Packet[Any]") -> "_Made | Packet[Any]":
+        if isinstance(item, Packet):
+            return item
+        still, frame = self._clip.still, self._clip.planar(item.frame)
+        planes = arrays(frame, still)
+        before = [plane.copy() for plane in planes] if self._job.compare else []
+        field = self._planes.clear(planes[: 1 if still.grey else 3], item.field, item.small)
+        self._sums += [*field.airlight, field.density, field.lattice.mean()]
+        made = {self._job.result: frame}
+        if self._job.map:
+            made[self._job.map] = _map(field, still, frame)
+        if self._job.compare:
+            made[self._job.compare] = _side_by_side(before, planes, still, frame)
+        return made
+
+
+def _ahead(items: Iterable[T]) -> Generator[T, None, None]:
+    """Items worked out on a thread of their own, a few ahead of the one that is asked for."""
+    iterator, pool, waiting = iter(items), ThreadPoolExecutor(1), deque[Future[list[T]]]()
+
+    def step() -> list[T]:
+        return list(islice(iterator, 1))
+
+    try:
+        waiting.extend(pool.submit(step) for _ in range(AHEAD))
+        while found := waiting.popleft().result():
+            waiting.append(pool.submit(step))
+            yield found[0]
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _map(field: HazeField, still: Still, like: VideoFrame) -> VideoFrame:
+    """The transmission in colours, shown when `like` is."""
+    colours = VideoFrame.from_ndarray(field.preview(still.height, still.width), "rgb24")
+    frame = colours.reformat(
+        format=still.format, interpolation=EXACT, dst_colorspace=still.scaler, dst_color_range=still.range
+    )
+    return shown_with(frame, like)
+
+
+def _double(still: Still) -> Still:
+    """Two frames with a line between, side by side when upright."""
+    if still.turns % 2:
+        return replace(still, height=2 * still.height + LINE)
+    return replace(still, width=2 * still.width + LINE)
+
+
+def _side_by_side(before: list[Array], after: list[Array], still: Still, like: VideoFrame) -> VideoFrame:
+    """Before | after as one frame, shown when `like` is."""
+    double = _double(still)
+    frame = blank(double, like)
+    first, second = (after, before) if still.turns in (2, 3) else (before, after)
+    for number, plane in enumerate(arrays(frame, double)):
+        plane[:] = still.coding.zero(1) if number else still.coding.limits(0)[1]
+        height, width = before[number].shape
+        plane[:height, :width], plane[-height:, -width:] = first[number], second[number]
+    return frame

@@ -1,0 +1,274 @@
+"""The haze of a video: a field that follows the scene from frame to frame, and sensor noise paid back from time.
+
+A field estimated anew for every frame would flicker, and dividing by t amplifies what the sensor adds. So what belongs
+to the whole scene (airlight, density, noise) is a robust running estimate; the field is a running mean wherever the
+scene stands still; and a pixel that stands still is averaged over just so many frames that its noise comes out of the
+inversion as large as it went in. A cut begins everything anew.
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+
+import numpy as np
+
+from nedr.inference.dehazer import Dehazer
+from nedr.inference.field import HazeField, box, check_strength
+from nedr.inference.inversion import Task, run
+from nedr.inference.view import averaged, view
+from nedr.pictures.arrays import Array, Floats, check, colours, peak
+
+# The least share of a frame in the running estimates of a still scene: the field's and the global values'.
+FIELD_RATE = 0.1
+GLOBAL_RATE = 0.05
+# Frames whose median enters the global values: two bad ones in a row change nothing.
+WINDOW = 5
+# The change of a lattice cell's colour that begins to mean a change of scene there, and that surely does.
+CELL_CHANGE = (0.01, 0.03)
+# A cut: the cells change by more than this share of the contrast within the frames; unrelated scenes exceed 1.
+CUT = 0.6
+CUT_CONTRAST = 0.01
+# Side in pixels of the blocks that are judged as still or moving, by the mean square of their change over what noise
+# alone would make it: below the first still, above the second moving.
+BLOCK = 8
+MOTION = (1.5, 3.0)
+# No pixel is moved further than this many standard deviations of its noise.
+NOISE_REACH = 3.0
+# Rounding to 8 bits makes noise of this size, whatever was measured.
+LEAST_NOISE = 0.3 / 255
+# Long side in pixels of the view by which frames are compared where the method has no guide of its own.
+VIEW = 256
+
+
+class VideoDehazer:
+    """Removes haze from the frames of one video, in their order and without flicker; memory does not grow.
+
+    dehazer: finds the haze of each frame; None for one with the weights that ship.
+    strength: 0 gives the very same frames, 1 removes the haze that was found, up to 1.5.
+    denoise: average still pixels over time, as far as removing haze would amplify their noise; without, noise grows as
+        it does in a photograph.
+
+    >>> for clear in VideoDehazer()(frames): ...
+
+    One object remembers one video: begin the next with `reset` or a new object. Raises UsageError for a strength that
+    cannot be.
+    """
+
+    def __init__(self, dehazer: Dehazer | None = None, *, strength: float = 1.0, denoise: bool = True) -> None:
+        check_strength(strength)
+        self.dehazer = Dehazer() if dehazer is None else dehazer
+        self.strength, self.denoise = strength, denoise
+        self._shape: tuple[int, ...] = ()
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget every frame so far."""
+        self._follower, self._grain = FieldFollower(), Grain()
+        self._field: HazeField | None = None
+
+    @property
+    def field(self) -> HazeField | None:
+        """The field that the latest frame was cleared with; None before the first frame."""
+        return self._field
+
+    def __call__(self, frames: Iterable[Array]) -> Iterator[Array]:
+        """Each of `frames` without its haze, one at a time; see `clear`."""
+        return map(self.clear, frames)
+
+    def clear(self, frame: Array) -> Array:
+        """The next frame without its haze: same shape and type, alpha untouched.
+
+        frame: (H, W), (H, W, 1), (H, W, 3) or (H, W, 4), RGB, uint8, uint16, float32 or float64 in [0, 1]. A frame of
+        another size or type than the one before begins anew, as a cut does. Raises ImageError for what is no picture.
+        """
+        shape = (*check(frame).shape, ord(frame.dtype.kind), frame.dtype.itemsize)
+        if shape != self._shape:
+            self._shape = shape
+            self.reset()
+        self._field, cut = self._follower.follow(self.dehazer.field(frame), frame)
+        if cut:
+            self._grain = Grain()
+        if self.strength == 0 or not self.denoise:
+            return self._field.apply(frame, strength=self.strength, threads=self.dehazer.threads)
+        t = believed(self._field, blocks(frame), self.strength)
+        noise, threads = self._field.noise, self.dehazer.threads
+        still = self._grain.settle(colours(frame), t, noise, scale=1 / peak(frame), threads=threads)
+        return _like(frame, self._field.apply(np.clip(still, 0, 1), strength=self.strength, threads=threads))
+
+
+class FieldFollower:
+    """Turns the field of each frame on its own into one that follows the scene smoothly, and notices cuts."""
+
+    def __init__(self) -> None:
+        self._last: Floats | None = None
+        self._recent: deque[Floats] = deque(maxlen=WINDOW)
+        self._global, self._lattice, self._scene = Running(GLOBAL_RATE), Running(FIELD_RATE), Running(FIELD_RATE)
+
+    def follow(self, field: HazeField, frame: Array) -> tuple[HazeField, bool]:
+        """The followed field for `frame`, given its own `field`, and whether the frame begins a new scene."""
+        guide = field.guide if field.guide is not None else _cells(frame)
+        cut = self._last is not None and is_cut(self._last, guide)
+        if cut:
+            self._recent.clear()
+            self._global, self._lattice, self._scene = Running(GLOBAL_RATE), Running(FIELD_RATE), Running(FIELD_RATE)
+        self._last = guide
+        self._recent.append(np.array([*field.airlight, np.log(field.density), field.noise], np.float32))
+        whole = self._global.update(np.median(self._recent, axis=0).astype(np.float32))
+        lattice = self._lattice.update(field.lattice, self._change(guide, field.lattice.shape))
+        followed = replace(
+            field,
+            lattice=np.clip(lattice, field.lattice.dtype.type(1e-3), 1),
+            airlight=np.clip(whole[:3], 0, 1),
+            density=float(np.exp(whole[3])),
+            noise=float(whole[4]),
+        )
+        return followed, cut
+
+    def _change(self, guide: Floats, shape: tuple[int, ...]) -> Floats:
+        """How surely each cell of a lattice of `shape` shows another scene than lately, in [0, 1]."""
+        if self._scene.mean is None:
+            changed = np.zeros(guide.shape[:2], np.float32)
+        else:
+            changed = _ramp(np.abs(guide - self._scene.mean).max(axis=2), CELL_CHANGE)
+        self._scene.update(guide, changed[:, :, None])
+        if changed.shape == shape:
+            return changed
+        # The classical priors' lattices are as large as the picture.
+        down, across = (np.arange(shape[k]) * changed.shape[k] // shape[k] for k in (0, 1))
+        return np.asarray(changed[down][:, across], np.float32)
+
+
+class Running:
+    """A mean over time of each element: of all values at first, then with a share of at least `rate` for the newest."""
+
+    def __init__(self, rate: float) -> None:
+        self.rate = rate
+        self.mean: Floats | None = None
+        self._count: Floats | float = 1.0
+
+    def update(self, values: Floats, change: Floats | float = 0.0) -> Floats:
+        """The mean with `values` in it; where `change` (0..1) nears 1 the mean begins anew with them."""
+        if self.mean is None:
+            mean = np.array(values, np.float32)
+        else:
+            self._count = np.minimum(1 + self._count * (1 - change), 1 / self.rate)
+            mean = np.asarray(self.mean + (values - self.mean) / self._count, np.float32)
+        self.mean = mean
+        return mean
+
+
+class Grain:
+    """Averages the pixels of a still scene over time, by just as much as removing its haze will amplify their noise.
+
+    A recursive mean with the share a of the newest frame keeps a / (2 - a) of the noise's variance, the inversion
+    multiplies it by 1 / t^2: with a = 2 t^2 / (1 + t^2) the noise comes out as it went in. Blocks that change by more
+    than their noise begin anew.
+    """
+
+    def __init__(self) -> None:
+        self._mean = np.empty((0, 0), np.float32)  # (H, W * C)
+        self._count = np.empty((0, 0), np.float32)  # frames in each block's mean
+
+    def settle(self, planes: Array, t: Floats, noise: float, *, scale: float, threads: int = 1) -> Floats:
+        """`planes` times `scale`, with less noise: float32 (H, W, C), each within 3 deviations of the frame's.
+
+        planes: (H, W, C);  t: the transmission that will be divided by, one value for each of `blocks(planes)`
+        noise: standard deviation of the planes' noise, times `scale`
+
+        Another shape than the last begins anew. What is returned is overwritten by the next call.
+        """
+        height, width, channels = planes.shape
+        values, factor = planes.reshape(height, width * channels), np.float32(scale)
+        if self._mean.shape == values.shape:
+            sigma = float(np.hypot(noise, LEAST_NOISE))
+            still = 1 - self._changed(values, factor, channels, sigma, threads)
+            self._count = np.minimum(1 + self._count * still, (1 + t * t) / (2 * t * t))
+            self._average(values, factor, channels, sigma, threads)
+        else:
+            self._mean = np.asarray(values * factor, np.float32)
+            self._count = np.ones(blocks(planes), np.float32)
+        return self._mean.reshape(planes.shape)
+
+    def _changed(self, values: Array, factor: np.float32, channels: int, sigma: float, threads: int) -> Floats:
+        """How surely each block moves, in [0, 1]: its change over what noise alone would make it, neighbours too."""
+        energy = np.empty_like(self._count)
+        starts = np.arange(0, values.shape[1], BLOCK * channels)
+        sizes = np.minimum(starts + BLOCK * channels, values.shape[1]) - starts
+
+        def measure(row: int, part: slice) -> None:
+            change = values[part] * factor - self._mean[part]
+            total = np.einsum("ij,ij->j", change, change)
+            energy[row] = np.add.reduceat(total, starts) / (sizes * len(change))
+
+        _by_rows(measure, len(energy), threads)
+        usual = np.asarray(sigma**2 * (1 + 1 / self._count), np.float32)
+        moved = _ramp(energy / usual, MOTION)
+        return _ramp(box(moved, 1), (0, 1 / 9))  # a moving block takes its neighbours along
+
+    def _average(self, values: Array, factor: np.float32, channels: int, sigma: float, threads: int) -> None:
+        reach = np.float32(NOISE_REACH * sigma)
+        kept = np.asarray(1 - 1 / self._count, np.float32)
+
+        def blend(row: int, part: slice) -> None:
+            new = values[part] * factor
+            change = new - self._mean[part]
+            np.clip(change, -reach, reach, out=change)
+            change *= np.repeat(kept[row], BLOCK * channels)[: values.shape[1]]
+            np.subtract(new, change, out=self._mean[part])
+
+        _by_rows(blend, len(kept), threads)
+
+
+def is_cut(before: Floats, after: Floats) -> bool:
+    """Whether two consecutive frames, each as a lattice of its colours (h, w, 3), show different scenes."""
+    if before.shape != after.shape:
+        return True
+    contrast = [np.abs(cells - cells.mean(axis=(0, 1))).mean() for cells in (before, after)]
+    return bool(np.abs(after - before).mean() > CUT * (sum(contrast) / 2 + CUT_CONTRAST))
+
+
+def blocks(planes: Array) -> tuple[int, int]:
+    """How many blocks a picture (H, W) or (H, W, C) has, down and across."""
+    return -(-planes.shape[0] // BLOCK), -(-planes.shape[1] // BLOCK)
+
+
+def believed(field: HazeField, size: tuple[int, int], strength: float) -> Floats:
+    """The transmission that removing haze at `strength` divides by, unguided, at (height, width)."""
+    t = field.transmission(*size) ** np.float32(strength)
+    return np.asarray(np.clip(t, field.floor, 1), np.float32)
+
+
+def _by_rows(work: Callable[[int, slice], None], count: int, threads: int) -> None:
+    """`work` on each of `count` rows of blocks and its rows of pixels, on at most `threads` threads."""
+
+    def task(numbers: range) -> Task:
+        def some() -> None:
+            for row in numbers:
+                work(row, slice(row * BLOCK, (row + 1) * BLOCK))
+
+        return some
+
+    step = -(-count // threads)
+    run([task(range(first, min(first + step, count))) for first in range(0, count, step)], threads)
+
+
+def _cells(frame: Array) -> Floats:
+    small = view(frame, VIEW)
+    return averaged(small, small.shape[0] // 4, small.shape[1] // 4)
+
+
+def _ramp(values: Floats, ends: tuple[float, float]) -> Floats:
+    """0 up to the first of `ends`, 1 from the second, straight between."""
+    low, high = ends
+    ramp = np.clip((values - np.float32(low)) / np.float32(high - low), np.float32(0), np.float32(1))
+    return np.asarray(ramp, np.float32)
+
+
+def _like(frame: Array, clear: Floats) -> Array:
+    """`clear` (H, W, C) as what `frame` is: its shape and type, its alpha."""
+    if frame.dtype.kind == "u":
+        clear *= np.float32(peak(frame))
+        clear += np.float32(0.5)
+    out = np.array(frame)
+    np.copyto(colours(out), clear, casting="unsafe")
+    return out

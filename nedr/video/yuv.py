@@ -1,0 +1,121 @@
+"""Haze removed from a video frame's own planes, brightness and two colour differences, as they are stored.
+
+I = J t + A (1 - t) is linear, so it holds for Y'CbCr as it does for RGB: no plane is converted or resampled on the way,
+8 bits stay 8 and 10 stay 10, and the range and the matrix of the video stay what they are.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from nedr.inference.field import HazeField
+from nedr.inference.view import noise_level
+from nedr.pictures.arrays import Array, Floats
+from nedr.video.temporal import GLOBAL_RATE, FieldFollower, Grain, Running, believed, blocks
+
+
+@dataclass(frozen=True)
+class Coding:
+    """What the codes of a frame's planes mean.
+
+    bits: of each code, from 8 in uint8, more in the low bits of uint16;  full: whether all codes are used, not the
+    inner range alone;  weights: luma of red and of blue
+    """
+
+    bits: int = 8
+    full: bool = False
+    weights: tuple[float, float] = (0.2126, 0.0722)
+
+    def span(self, plane: int) -> float:
+        """How many codes make up the range of brightness, plane 0, or of a colour difference."""
+        return float((1 << self.bits) - 1 if self.full else (224 if plane else 219) << (self.bits - 8))
+
+    def zero(self, plane: int) -> float:
+        """The code of black, or of no colour."""
+        return float(128 << (self.bits - 8) if plane else 0 if self.full else 16 << (self.bits - 8))
+
+    def limits(self, plane: int) -> tuple[float, float]:
+        """The least and the largest code."""
+        zero, span = self.zero(plane), self.span(plane)
+        if plane == 0:
+            return zero, zero + span
+        return max(0.0, zero - span / 2), min(float((1 << self.bits) - 1), zero + span / 2)
+
+    def colour(self, rgb: Floats) -> tuple[float, float, float]:
+        """A colour (3,) RGB in [0, 1] as brightness in [0, 1] and two differences in [-1/2, 1/2]."""
+        red, green, blue = map(float, rgb)
+        kr, kb = self.weights
+        luma = kr * red + (1 - kr - kb) * green + kb * blue
+        return luma, (blue - luma) / (2 - 2 * kb), (red - luma) / (2 - 2 * kr)
+
+    def noise(self, values: Array, plane: int) -> float:
+        """Standard deviation of the noise in a plane, of its range."""
+        if self.bits == 8:
+            return noise_level(values) * 255 / self.span(plane)
+        shift = 16 - self.bits
+        return noise_level(values << shift) * 65535 / (self.span(plane) * (1 << shift))
+
+
+class PlaneDehazer:
+    """Removes haze from the frames of one video, in their order; what `nedr.VideoDehazer` is for frames in RGB.
+
+    strength: 0..1.5, as there; 0 leaves every code as it is.
+    """
+
+    def __init__(self, coding: Coding, strength: float) -> None:
+        self.coding, self.strength = coding, strength
+        self._follower = FieldFollower()
+        self._grains = [Grain() for _ in range(3)]
+        self._noises = [Running(GLOBAL_RATE) for _ in range(3)]
+
+    def clear(self, planes: Sequence[Array], field: HazeField, small: Array) -> HazeField:
+        """Remove the haze from the next frame, in place, and return the field that was used.
+
+        planes: brightness (H, W), and unless the video is grey two colour differences, each as large or smaller
+        field: the haze of this frame on its own;  small: the frame, at any size, (h, w, 3) RGB
+        """
+        noises = [self.coding.noise(values, plane) for plane, values in enumerate(planes)]
+        field, cut = self._follower.follow(replace(field, noise=noises[0]), small)
+        if cut:
+            self._grains = [Grain() for _ in range(3)]
+            self._noises = [Running(GLOBAL_RATE) for _ in range(3)]
+        if self.strength == 0:
+            return field
+        levels = [self._settled(plane, values, field, noises[plane]) for plane, values in enumerate(planes)]
+        guide = np.clip(levels[0], 0, 1)
+        t = field.transmission(guide.shape[0], guide.shape[1], guide) ** np.float32(self.strength)
+        gain = 1 / np.maximum(t, np.float32(field.floor))
+        limit = np.float32(1 / max(field.rendering.colour_floor, field.floor))
+        airlight = self.coding.colour(field.airlight)
+        for plane, values in enumerate(planes):
+            own = gain if plane == 0 else np.minimum(_at_size(gain, values.shape), limit)
+            self._invert(plane, levels[plane], own, airlight[plane], values)
+        return field
+
+    def _settled(self, plane: int, values: Array, field: HazeField, noise: float) -> Floats:
+        """A plane as levels, 0 for black or no colour, with as much less noise as dividing by t will make of it."""
+        known = float(self._noises[plane].update(np.array([noise], np.float32))[0])
+        t = believed(field, blocks(values), self.strength)
+        if plane:
+            t = np.maximum(t, np.float32(field.rendering.colour_floor))
+        span = self.coding.span(plane)
+        still = self._grains[plane].settle(values[:, :, None], t, known, scale=1 / span)
+        return still[:, :, 0] - np.float32(self.coding.zero(plane) / span)
+
+    def _invert(self, plane: int, levels: Floats, gain: Floats, airlight: float, target: Array) -> None:
+        """J = (I - A) gain + A as codes into `target`; `levels` is overwritten."""
+        span, zero = self.coding.span(plane), self.coding.zero(plane)
+        low, high = self.coding.limits(plane)
+        levels -= np.float32(airlight)
+        levels *= gain
+        levels *= np.float32(span)
+        levels += np.float32(airlight * span + zero + 0.5)
+        np.clip(levels, np.float32(low), np.float32(high + 0.25), out=levels)
+        np.copyto(target, levels, casting="unsafe")
+
+
+def _at_size(values: Floats, shape: tuple[int, ...]) -> Floats:
+    """Every second or fourth value of a plane, so many as make up `shape`."""
+    down, across = (-(-values.shape[k] // shape[k]) for k in (0, 1))
+    return values[::down, ::across]

@@ -1,0 +1,173 @@
+"""Ablation: what differs between the variants, what does not, and that a stopped one goes on."""
+
+import csv
+import dataclasses
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("lightning_fabric")
+
+from nedr.cli.main import main  # noqa: E402
+from nedr.errors import UsageError  # noqa: E402
+from nedr.model.nedr import NeDRConfig  # noqa: E402
+from nedr.training import ablate as ab  # noqa: E402
+from nedr.training import loop  # noqa: E402
+from nedr.training.data import DataConfig  # noqa: E402
+
+TINY = """
+[model]
+widths = [4, 8, 8, 8]
+idrm_hidden = [8, 8]
+idrm_outputs = 4
+drem_width = 8
+drem_growth = 4
+head_width = 4
+[data]
+views = [[64, 64]]
+batch = 2
+holdout = 1000
+workers = 0
+"""
+
+
+@pytest.fixture
+def config(tiny_config):
+    return loop.TrainConfig(model=tiny_config, data=DataConfig(views=((64, 64),), batch=2, holdout=1000, workers=0))
+
+
+@pytest.fixture
+def paths(tmp_path):
+    rng = np.random.default_rng(0)
+    for index in range(4):
+        coarse = Image.fromarray(rng.integers(0, 256, (6, 8, 3), dtype=np.uint8))
+        (tmp_path / "clear").mkdir(exist_ok=True)
+        coarse.resize((96, 80), Image.Resampling.BICUBIC).save(tmp_path / f"clear/{index}.png")
+    rows = "".join(f"{name},clear/{hazy}.png,clear/{clear}.png\n" for name, hazy, clear in [("a", 0, 1), ("b", 2, 3)])
+    (tmp_path / "pairs.csv").write_text("set,hazy,clear\n" + rows)
+    return loop.Paths(tmp_path / "out", tmp_path / "clear", validation=tmp_path / "pairs.csv")
+
+
+@pytest.fixture
+def runs(monkeypatch):
+    """Training replaced by a note of its configuration, scores by the number of parts left out and the seed."""
+    seen = []
+
+    def fit(config, paths, *, fabric=None):
+        seen.append((config, paths))
+        paths.out.mkdir(parents=True)
+        return config
+
+    parts = ("kan_cid", "idrm", "drem")
+    scored = lambda self, run: dict.fromkeys("ab", 20.0 + run.seed - sum(not getattr(run.model, p) for p in parts))  # noqa: E731
+    monkeypatch.setattr(ab, "fit", fit)
+    monkeypatch.setattr(ab, "load_weights", lambda run: run)
+    monkeypatch.setattr(ab.Validation, "scores", scored)
+    return seen
+
+
+def test_variants_differ_in_one_switch_and_the_runs_of_a_seed_in_nothing_else(config, paths, runs):
+    ab.ablate(config, paths, steps=10, seeds=2)
+    assert [run.seed for run, _ in runs] == [1] * 4 + [2] * 4
+    assert len({where.out for _, where in runs}) == 8
+    for start in (0, 4):
+        full = runs[start][0]
+        assert full.model == config.model
+        for (run, _), switch in zip(runs[start + 1 : start + 4], ("kan_cid", "idrm", "drem"), strict=True):
+            assert run == dataclasses.replace(full, model=dataclasses.replace(full.model, **{switch: False}))
+
+
+def test_finished_runs_are_skipped_and_more_seeds_are_added(config, paths, runs):
+    first = ab.ablate(config, paths, steps=10, seeds=1)
+    again = ab.ablate(config, paths, steps=10, seeds=2)
+    assert again[:4] == first
+    assert len(runs) == 8
+
+
+def test_another_budget_or_recipe_in_the_same_folder_is_refused(config, paths, runs):
+    ab.ablate(config, paths, steps=10, seeds=1)
+    for other, steps in ((config, 11), (dataclasses.replace(config, seed=2), 10)):
+        with pytest.raises(UsageError, match="another configuration"):
+            ab.ablate(other, paths, steps=steps, seeds=1)
+
+
+def test_the_table_shows_mean_spread_and_the_difference_within_each_seed(config, paths, runs):
+    results = ab.ablate(config, paths, steps=10, seeds=3)
+    text = ab.markdown_table(results, config.model)
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines() if line.startswith("|")]
+    assert rows[0] == ["variant", "parameters", "GMACs", "a", "b", "all", "to full"]
+    assert [row[0] for row in rows[2:]] == list(ab.VARIANTS)
+    assert rows[2][3:] == ["22.00 ± 1.00", "22.00 ± 1.00", "22.00 ± 1.00", ""]
+    assert {tuple(row[3:]) for row in rows[3:]} == {("21.00 ± 1.00",) * 3 + ("-1.00 ± 0.00",)}
+    assert "Seeds 1, 2, 3." in text
+    assert (paths.out / "ablation.md").read_text("utf-8") == text
+
+
+def test_the_csv_holds_every_run_and_set(config, paths, runs):
+    results = ab.ablate(config, paths, steps=10, seeds=2)
+    rows = list(csv.DictReader(io.StringIO((paths.out / "ablation.csv").read_text())))
+    assert len(rows) == 2 * 4 * 2
+    assert {(row["variant"], int(row["seed"]), float(row["psnr"])) for row in rows} == {
+        (result.variant, result.seed, result.psnr["a"]) for result in results
+    }
+
+
+@pytest.mark.parametrize("steps", [2, 7, 100, 20_000])
+def test_a_budget_is_a_valid_recipe_of_that_many_steps(config, steps):
+    optim = ab.budget(config, steps).optim
+    assert optim.steps == steps
+    assert optim.warm <= steps // 10
+    assert 1 <= optim.decay <= max(1, steps // 2)
+
+
+def test_calls_that_cannot_be_are_refused_before_any_run(config, paths, runs):
+    without = dataclasses.replace(config, model=dataclasses.replace(config.model, drem=False))
+    calls = [
+        (config, paths, {"steps": 1}, "2 steps"),
+        (config, paths, {"steps": 9, "seeds": 0}, "1 seed"),
+        (config, dataclasses.replace(paths, validation=None), {"steps": 9}, "validation"),
+        (config, dataclasses.replace(paths, init=paths.out), {"steps": 9}, "alike"),
+        (without, paths, {"steps": 9}, "leaves out drem"),
+    ]
+    for recipe, where, options, words in calls:
+        with pytest.raises(UsageError, match=words):
+            ab.ablate(recipe, where, **options)
+    assert runs == []
+
+
+def test_every_part_costs_parameters_and_operations():
+    full = ab.size(NeDRConfig())
+    for variant in list(ab.VARIANTS)[1:]:
+        assert all(part < whole for part, whole in zip(ab.size(ab.ablated(NeDRConfig(), variant)), full, strict=True))
+
+
+def test_a_killed_ablation_goes_on_to_the_same_scores(config, paths, monkeypatch):
+    monkeypatch.setattr(ab, "VARIANTS", {"full": None, "no-drem": "drem"})
+    config = dataclasses.replace(config, log=loop.LogConfig(checkpoint=2))
+    whole = ab.ablate(config, paths, steps=4, seeds=1)
+
+    advance, calls = loop.Run.advance, []
+
+    def dies_late(self, *arguments):
+        calls.append(self.step)
+        if len(calls) == 8:
+            raise KeyboardInterrupt
+        return advance(self, *arguments)
+
+    elsewhere = dataclasses.replace(paths, out=paths.out.with_name("killed"))
+    with monkeypatch.context() as patch:
+        patch.setattr(loop.Run, "advance", dies_late)
+        with pytest.raises(KeyboardInterrupt):
+            ab.ablate(config, elsewhere, steps=4, seeds=1)
+    assert ab.ablate(config, elsewhere, steps=4, seeds=1) == whole
+
+
+def test_the_command_prints_the_table_and_leaves_it_behind(paths, tmp_path, capsys):
+    (tmp_path / "tiny.toml").write_text(TINY)
+    where = [f"--{name}={value}" for name, value in (("clear", paths.clear), ("val", paths.validation))]
+    call = ["ablate", f"--config={tmp_path / 'tiny.toml'}", *where, f"--out={paths.out}", "--steps=2", "--seeds=1"]
+    assert main(call) == 0
+    assert capsys.readouterr().out == (paths.out / "ablation.md").read_text("utf-8")

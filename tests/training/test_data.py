@@ -1,0 +1,127 @@
+"""The stream of training samples."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+torch = pytest.importorskip("torch")
+
+from nedr.errors import UsageError  # noqa: E402
+from nedr.training.data import (  # noqa: E402
+    DataConfig,
+    DrawnHaze,
+    HazyPhotographs,
+    RebuiltITS,
+    SyntheticHaze,
+    Together,
+    depth_pairs,
+    held_out,
+    list_images,
+)
+from nedr.training.synthesis import HazeConfig  # noqa: E402
+
+
+@pytest.fixture
+def folders(tmp_path):
+    rng = np.random.default_rng(0)
+    for name in ("clear", "nyu/clear", "nyu/depth"):
+        (tmp_path / name).mkdir(parents=True)
+    for index in range(6):
+        pixels = rng.integers(0, 256, (60, 90, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(tmp_path / f"clear/{index}.png")
+        Image.fromarray(pixels).save(tmp_path / f"nyu/clear/{index}.jpg")
+        Image.fromarray(rng.integers(20, 256, (30, 45), dtype=np.uint8)).save(tmp_path / f"nyu/depth/{index}.png")
+    return tmp_path
+
+
+def dataset(folders, **options):
+    data = DataConfig(views=((64, 96), (96, 64)), batch=4, holdout=1000, **options)
+    return SyntheticHaze(list_images(folders / "clear"), depth_pairs(folders / "nyu"), data, HazeConfig(), seed=3)
+
+
+def test_sample_number_alone_decides_the_sample(folders):
+    first, second = dataset(folders), dataset(folders)
+    order = [5, 2, 9, 2]
+    for index in order:
+        a, b = first[index], second[index]
+        assert all(torch.equal(a[name], b[name]) for name in a)
+    assert not torch.equal(first[2]["hazy"], first[5]["hazy"])
+
+
+def test_samples_of_a_batch_share_a_view(folders):
+    stream = dataset(folders)
+    sizes = [tuple(stream[index]["hazy"].shape[-2:]) for index in range(32)]
+    assert {len(set(sizes[start : start + 4])) for start in range(0, 32, 4)} == {1}
+    assert set(sizes) == {(64, 96), (96, 64)}
+
+
+def test_sample_shapes_and_ranges(folders):
+    for index in range(8):
+        sample = dataset(folders)[index]
+        height, width = sample["hazy"].shape[-2:]
+        assert sample["clear"].shape == (3, height, width)
+        assert sample["transmission"].shape == (1, height, width)
+        assert sample["airlight"].shape == (3,)
+        assert sample["density"].shape == ()
+        assert all(float(sample[name].min()) >= 0 and float(sample[name].max()) <= 1 for name in ("hazy", "clear"))
+
+
+@pytest.mark.parametrize("measured", [0.0, 1.0])
+def test_depth_is_the_one_under_the_haze(folders, measured):
+    data = DataConfig(views=((64, 96),), batch=4, holdout=1000, measured=measured, turned=0.5)
+    haze = HazeConfig(plain=1.0, clear=0.0)
+    scenes = list_images(folders / "clear"), depth_pairs(folders / "nyu")
+    for index in range(6):
+        sample = SyntheticHaze(*scenes, data, haze, seed=3)[index]
+        assert sample["depth"].max() > 0.9
+        assert torch.allclose(sample["transmission"], torch.exp(-sample["density"] * sample["depth"]), rtol=1e-4)
+
+
+def test_held_out_pictures_are_never_drawn(folders):
+    paths = list_images(folders / "clear")
+    stream = SyntheticHaze(paths, [], DataConfig(holdout=3), HazeConfig(), seed=0)
+    assert stream.clear == [p for p in paths if not held_out(p, 3)]
+    assert 0 < len(stream.clear) < len(paths)
+
+
+def test_excluded_names_and_empty_folders(folders, tmp_path):
+    assert [p.name for p in list_images(folders / "clear", ("[0-3].png",))] == ["4.png", "5.png"]
+    with pytest.raises(UsageError, match="no pictures"):
+        list_images(tmp_path / "nothing")
+    (folders / "nyu/depth/3.png").unlink()
+    assert len(depth_pairs(folders / "nyu")) == 5
+
+
+def test_views_must_fit_the_network():
+    with pytest.raises(ValueError, match="multiples of 32"):
+        DataConfig(views=((100, 64),))
+
+
+def test_its_is_rebuilt_without_pairs_and_by_its_rule(tmp_path):
+    for name in ("clear", "depth"):
+        (tmp_path / name).mkdir()
+    for index in range(6):
+        Image.new("RGB", (96, 64), (40 * index, 0, 0)).save(tmp_path / f"clear/{index}.png")
+        Image.new("L", (96, 64), 255).save(tmp_path / f"depth/{index}.png")
+    data = DataConfig(views=((64, 96),), batch=2)
+    its = RebuiltITS(depth_pairs(tmp_path), data, seed=3)
+    samples = [its[index] for index in range(60)]
+    assert {round(float(s["clear"][0].mean()) * 255) for s in samples} == {120, 160, 200}
+    for sample in samples:
+        red, green, blue = (float(plane.mean()) for plane in sample["real"])
+        assert green == pytest.approx(blue)  # grey A, depth 1: green = A (1 - t), red = that + J t
+        assert 0.7 * (1 - np.exp(-0.6)) - 1e-4 < green < 1 - np.exp(-1.8)
+        assert (red - green) * 255 < 80 * np.exp(-0.6) + 1  # J of the first half only
+    assert np.ptp([float(s["real"][1].mean()) for s in samples]) > 0.3
+
+
+def test_unpaired_samples_are_numbered_and_of_one_size(folders):
+    data = DataConfig(views=((64, 96), (96, 64)), batch=4, holdout=1000)
+    hazy = HazyPhotographs(list_images(folders / "nyu/clear"), data, seed=3)
+    together = Together(dataset(folders), hazy, DrawnHaze((0.2, 2.0), HazeConfig(), seed=3))
+    for index in (0, 5, 9):
+        sample, again = together[index], together[index]
+        assert all(torch.equal(sample[name], again[name]) for name in sample)
+        assert sample["real"].shape == sample["clear"].shape == sample["hazy"].shape
+        assert 0.2 <= float(sample["drawn_density"]) <= 2.0
+    assert not torch.equal(together[0]["real"], together[1]["real"])

@@ -1,0 +1,61 @@
+"""ONNX equals torch, and a failed export leaves what was there."""
+
+import json
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+onnx = pytest.importorskip("onnx")
+
+from nedr.errors import NedrError, UsageError  # noqa: E402
+from nedr.model.nedr import PRESETS, NeDR  # noqa: E402
+from nedr.training import export  # noqa: E402
+from nedr.training.checkpoint import save_weights  # noqa: E402
+
+
+@pytest.fixture
+def weights(tiny_config, tmp_path):
+    torch.manual_seed(0)
+    save_weights(NeDR(tiny_config), tmp_path / "w.safetensors")
+    return tmp_path / "w.safetensors"
+
+
+def test_onnx_equals_torch_at_three_sizes_and_says_what_it_is(weights, tiny_config, tmp_path):
+    rows = export.export(weights, tmp_path / "w.onnx", view=192)
+    assert len({row.height / row.width for row in rows}) == 3
+    assert max(row.largest_difference for row in rows) < export.PARITY_TOLERANCE
+    properties = {entry.key: entry.value for entry in onnx.load(tmp_path / "w.onnx").metadata_props}
+    assert properties["nedr.view"] == "192"
+    assert json.loads(properties["nedr.config"])["widths"] == list(tiny_config.widths)
+
+
+def test_exported_weights_run_in_the_dehazer(weights, tmp_path):
+    from nedr.inference.dehazer import Dehazer
+
+    export.export(weights, tmp_path / "w.onnx")
+    picture = np.random.default_rng(0).integers(0, 256, (50, 70, 3), dtype=np.uint8)
+    assert Dehazer(weights=tmp_path / "w.onnx", threads=1).dehaze(picture).shape == picture.shape
+
+
+def test_a_difference_writes_nothing(weights, tmp_path, monkeypatch):
+    (tmp_path / "w.onnx").write_text("kept")
+    monkeypatch.setattr(export, "compare", lambda model, graph, h, w: export.Parity(h, w, 0.5))
+    with pytest.raises(NedrError, match=r"differ by 0\.5"):
+        export.export(weights, tmp_path / "w.onnx", overwrite=True)
+    assert (tmp_path / "w.onnx").read_text() == "kept"
+
+
+def test_impossible_views_and_existing_targets(weights, tmp_path):
+    with pytest.raises(UsageError, match="multiple of 32"):
+        export.export(weights, tmp_path / "w.onnx", view=100)
+    (tmp_path / "w.onnx").write_text("kept")
+    with pytest.raises(UsageError, match="exists"):
+        export.export(weights, tmp_path / "w.onnx")
+    assert (tmp_path / "w.onnx").read_text() == "kept"
+
+
+def test_paper_preset_exports(tmp_path):
+    save_weights(NeDR(PRESETS["paper"]), tmp_path / "paper.safetensors")
+    rows = export.export(tmp_path / "paper.safetensors", tmp_path / "paper.onnx")
+    assert max(row.largest_difference for row in rows) < export.PARITY_TOLERANCE

@@ -1,0 +1,142 @@
+"""Training: it learns, it resumes on the same curve, it keeps what it publishes whole."""
+
+import dataclasses
+import math
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from PIL import Image
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("lightning_fabric")
+
+from nedr.errors import NedrError, UsageError  # noqa: E402
+from nedr.model.nedr import NeDR  # noqa: E402
+from nedr.training import loop  # noqa: E402
+from nedr.training.checkpoint import load_checkpoint, load_weights, save_weights  # noqa: E402
+from nedr.training.data import DataConfig  # noqa: E402
+
+
+@pytest.fixture
+def clear(tmp_path):
+    folder = tmp_path / "clear"
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    for index in range(4):
+        coarse = Image.fromarray(rng.integers(0, 256, (6, 8, 3), dtype=np.uint8))
+        coarse.resize((128, 96), Image.Resampling.BICUBIC).save(folder / f"{index}.png")
+    return folder
+
+
+@pytest.fixture
+def config(tiny_config):
+    return loop.TrainConfig(
+        model=tiny_config,
+        data=DataConfig(views=((64, 64), (64, 96)), batch=2, holdout=1000, workers=0),
+        optim=loop.OptimConfig(steps=6, warm=2, decay=2),
+        log=loop.LogConfig(scalars=1, pictures=4, validate=100, checkpoint=3),
+    )
+
+
+def weights(path):
+    return load_weights(path).state_dict()
+
+
+def test_a_killed_run_resumes_on_the_same_curve(config, clear, tmp_path, monkeypatch):
+    whole = weights(loop.fit(config, loop.Paths(tmp_path / "whole", clear), progress=False))
+
+    advance, calls = loop.Run.advance, []
+
+    def dies_at_the_fifth(self, batch):
+        calls.append(self.step)
+        if len(calls) == 5:
+            raise KeyboardInterrupt
+        return advance(self, batch)
+
+    paths = loop.Paths(tmp_path / "killed", clear)
+    with monkeypatch.context() as patch:
+        patch.setattr(loop.Run, "advance", dies_at_the_fifth)
+        with pytest.raises(KeyboardInterrupt):
+            loop.fit(config, paths, progress=False)
+    assert load_checkpoint(paths.out / loop.CHECKPOINT)["step"] == 3
+    resumed = weights(loop.fit(config, paths, progress=False))
+    assert all(torch.equal(whole[name], resumed[name]) for name in whole)
+
+
+def test_training_lowers_the_loss_on_what_it_sees(config, clear, tmp_path):
+    run = loop.Run(config, loop.Paths(tmp_path, clear), loop.Fabric(accelerator="cpu", devices=1))
+    batch = next(iter(loop.batches(config, run.paths, 0)))
+    run.step = config.optim.warm  # full rate
+    totals = []
+    for _ in range(12):
+        totals.append(run.advance(batch)["total"])
+        run.step = config.optim.warm
+    assert totals[-1] < 0.8 * totals[0]
+
+
+def test_divergence_stops_the_run_and_keeps_the_checkpoint(config, clear, tmp_path, monkeypatch):
+    paths = loop.Paths(tmp_path / "run", clear)
+    loop.fit(dataclasses.replace(config, optim=loop.OptimConfig(steps=3, warm=1, decay=1)), paths, progress=False)
+    before = (paths.out / loop.CHECKPOINT).read_bytes()
+    monkeypatch.setattr(loop.losses, "radiance_l1", lambda a, b: (a - b).sum() * math.nan)
+    with pytest.raises(NedrError, match="step 3"):
+        loop.fit(config, paths, progress=False)
+    assert (paths.out / loop.CHECKPOINT).read_bytes() == before
+
+
+def test_processes_share_the_pictures_of_each_step():
+    alone = list(loop.Stream(3, 5, 4))
+    assert alone == list(range(12, 20))
+    shares = [list(loop.Stream(3, 5, 4, rank=rank, world=2)) for rank in range(2)]
+    assert shares == [[12, 13, 16, 17], [14, 15, 18, 19]]
+    with pytest.raises(UsageError, match="batch of 4"):
+        loop.Stream(0, 1, 4, world=3)
+
+
+def test_rate_rises_stays_and_falls():
+    config = loop.OptimConfig(steps=100, warm=10, decay=20)
+    rates = [loop.rate_factor(step, config) for step in range(100)]
+    assert rates[0] == pytest.approx(0.1)
+    assert rates[10:80] == [1.0] * 70
+    assert all(a > b for a, b in pairwise(rates[80:]))
+    assert 0 < rates[99] < 0.01
+    with pytest.raises(ValueError, match="warm"):
+        loop.OptimConfig(steps=10, warm=8, decay=8)
+
+
+def test_validation_scores_and_logs(config, clear, tmp_path, capsys):
+    (tmp_path / "pairs.csv").write_text("set,hazy,clear\nmine,clear/0.png,clear/1.png\n")
+    config = dataclasses.replace(config, log=dataclasses.replace(config.log, validate=3))
+    loop.fit(config, loop.Paths(tmp_path / "run", clear, validation=tmp_path / "pairs.csv"), progress=False)
+    assert "step 3  mine" in capsys.readouterr().out
+    assert list((tmp_path / "run/log").iterdir())
+
+
+def test_weights_carry_their_configuration_and_refuse_strangers(tiny_config, tmp_path):
+    model = NeDR(tiny_config)
+    save_weights(model, tmp_path / "w.safetensors")
+    again = load_weights(tmp_path / "w.safetensors")
+    assert again.config == tiny_config
+    view = torch.rand(1, 3, 64, 64)
+    torch.testing.assert_close(again(view).transmission, model.eval()(view).transmission)
+    (tmp_path / "other.safetensors").write_bytes(b"\x10\0\0\0\0\0\0\0{}")
+    with pytest.raises(NedrError, match="cannot read weights"):
+        load_weights(tmp_path / "other.safetensors")
+
+
+def test_initial_weights_must_fit_the_run(config, tiny_config, clear, tmp_path):
+    save_weights(NeDR(dataclasses.replace(tiny_config, drem=False)), tmp_path / "w.safetensors")
+    with pytest.raises(UsageError, match="another configuration"):
+        loop.fit(config, loop.Paths(tmp_path / "run", clear, init=tmp_path / "w.safetensors"), progress=False)
+
+
+def test_a_checkpoint_with_code_is_refused(tmp_path):
+    torch.save({"step": Exploit()}, tmp_path / "checkpoint.pt")
+    with pytest.raises(NedrError, match="cannot resume"):
+        load_checkpoint(tmp_path / "checkpoint.pt")
+
+
+class Exploit:
+    def __reduce__(self):
+        return print, ("code ran",)

@@ -1,0 +1,150 @@
+"""Haze drawn on clear pictures."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from nedr.training.synthesis import (
+    HazeConfig,
+    add_haze,
+    add_linear_haze,
+    ambient_airlight,
+    apparent_transmission,
+    draw_airlight,
+    procedural_depth,
+    sky,
+    synthesise,
+    transmission,
+)
+
+NEVER = ("patchy", "clear", "noise", "jpeg", "exposure", "light", "lit", "linear", "ambient", "cast", "plain")
+PLAIN = HazeConfig(**dict.fromkeys(NEVER, 0.0))
+
+
+@pytest.fixture
+def scene():
+    rng = np.random.default_rng(0)
+    image = rng.random((48, 64, 3)).astype(np.float32)
+    image[:20] = (0.6, 0.7, 0.9)
+    return image
+
+
+def test_scattering_model_by_hand():
+    clear = np.full((1, 1, 3), 0.2, np.float32)
+    t = transmission(np.full((1, 1), 0.5, np.float32), 2.0)
+    assert t[0, 0] == pytest.approx(np.exp(-1.0))
+    hazy = add_haze(clear, t, np.array([1.0, 0.5, 0.2], np.float32))
+    expected = 0.2 * np.exp(-1.0) + np.array([1.0, 0.5, 0.2]) * (1 - np.exp(-1.0))
+    np.testing.assert_allclose(hazy[0, 0], expected, rtol=1e-6)
+
+
+def test_a_sample_obeys_the_model_it_states(scene):
+    depth = procedural_depth(scene, np.random.default_rng(1))
+    sample = synthesise(scene, depth, PLAIN, np.random.default_rng(2))
+    np.testing.assert_allclose(sample.hazy, add_haze(sample.clear, sample.transmission, sample.airlight), atol=1e-6)
+    np.testing.assert_allclose(sample.transmission, np.exp(-sample.density * depth), rtol=1e-5)
+    np.testing.assert_array_equal(sample.clear, scene)
+
+
+def test_haze_in_linear_light_by_hand():
+    clear, t = np.full((1, 1, 3), 0.2, np.float32), np.full((1, 1), 0.25, np.float32)
+    hazy = add_linear_haze(clear, t, np.array([1.0, 0.5, 0.2], np.float32))
+    expected = (0.2**2.2 * 0.25 + np.array([1.0, 0.5, 0.2]) ** 2.2 * 0.75) ** (1 / 2.2)
+    np.testing.assert_allclose(hazy[0, 0], expected, rtol=1e-5)
+
+
+def test_apparent_transmission_is_the_true_one_where_pixel_values_mix(scene):
+    rng = np.random.default_rng(3)
+    t, airlight = rng.uniform(0.1, 1.0, (48, 64)).astype(np.float32), np.array([0.9, 0.85, 0.8], np.float32)
+    np.testing.assert_allclose(apparent_transmission(add_haze(scene, t, airlight), scene, airlight, t), t, atol=1e-4)
+
+
+def test_apparent_transmission_explains_linear_haze_best(scene):
+    t, airlight = np.full((48, 64), 0.6, np.float32), np.array([0.9, 0.85, 0.8], np.float32)
+    hazy = add_linear_haze(scene, t, airlight)
+    found = apparent_transmission(hazy, scene, airlight, t)
+    assert found.mean() < 0.55  # light that mixes before the gamma looks like more haze
+    errors = [np.square(add_haze(scene, np.clip(found + d, 0, 1), airlight) - hazy).mean() for d in (-0.05, 0.0, 0.05)]
+    assert errors[1] == min(errors)
+
+
+def test_uneven_light_varies_the_airlight_over_the_picture(scene):
+    depth = np.ones((48, 64), np.float32)
+    dense = dataclasses.replace(PLAIN, lit=1.0, beta=(6.0, 6.0), tint_slight=0.0, tint_strong=0.0)
+    hazy = synthesise(scene, depth, dense, np.random.default_rng(2)).hazy
+    assert np.ptp(hazy.mean(axis=-1)) > 0.05
+
+
+def test_plain_haze_is_even_and_of_one_colour_whatever_else_is_drawn(scene):
+    depth = procedural_depth(scene, np.random.default_rng(1))
+    always = dataclasses.replace(PLAIN, patchy=1.0, ambient=1.0, cast=1.0, lit=1.0, linear=1.0)
+    sample = synthesise(scene, depth, dataclasses.replace(always, plain=1.0), np.random.default_rng(2))
+    np.testing.assert_array_equal(sample.clear, scene)
+    np.testing.assert_allclose(sample.transmission, np.exp(-sample.density * depth), rtol=1e-5)
+    np.testing.assert_allclose(sample.hazy, add_haze(scene, sample.transmission, sample.airlight), atol=1e-6)
+
+
+def test_same_seed_same_sample_other_seed_another(scene):
+    depth = procedural_depth(scene, np.random.default_rng(1))
+    a, b, c = (synthesise(scene, depth, HazeConfig(), np.random.default_rng(s)) for s in (5, 5, 6))
+    np.testing.assert_array_equal(a.hazy, b.hazy)
+    assert not np.array_equal(a.hazy, c.hazy)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_everything_drawn_stays_in_range(scene, seed):
+    rng = np.random.default_rng(seed)
+    depth = procedural_depth(scene, rng)
+    assert depth.shape == (48, 64)
+    assert 0.0 < depth.min() <= depth.max() == 1.0
+    sample = synthesise(scene, depth, HazeConfig(), rng)
+    for values in sample[:4]:
+        assert values.dtype == np.float32
+        assert 0.0 <= values.min() <= values.max() <= 1.0
+    assert sample.transmission.min() > 0.0
+
+
+def test_a_clear_sample_has_no_haze(scene):
+    config = dataclasses.replace(PLAIN, clear=1.0)
+    sample = synthesise(scene, np.ones((48, 64), np.float32), config, np.random.default_rng(0))
+    assert (sample.transmission == 1.0).all()
+    assert sample.density == 0.0
+    np.testing.assert_allclose(sample.hazy, scene, atol=1e-6)
+
+
+def test_airlight_goes_from_grey_to_tinted():
+    rng = np.random.default_rng(0)
+    drawn = np.stack([draw_airlight(HazeConfig(), rng) for _ in range(500)])
+    spread = drawn.max(axis=1) - drawn.min(axis=1)
+    assert (spread < 0.01).mean() > 0.3
+    assert (spread > 0.1).mean() > 0.05
+    assert (drawn[:, 2] > drawn[:, 0] + 0.05).any()
+    assert (drawn[:, 0] > drawn[:, 2] + 0.05).any()
+
+
+def test_sky_is_found_and_farthest(scene):
+    found = sky(scene)
+    assert found[:15].mean() > 0.9
+    assert found[25:].mean() < 0.05
+    depth = procedural_depth(scene, np.random.default_rng(3))
+    assert depth[:15].min() > depth[25:].mean()
+
+
+def test_ambient_haze_has_the_light_of_the_scene(scene):
+    orange = scene * np.array([1.0, 0.5, 0.25], np.float32)
+    for seed in range(20):
+        airlight = ambient_airlight(orange, np.random.default_rng(seed))
+        assert airlight[0] > airlight[1] > airlight[2] > 0
+        assert 0.9 * orange.mean() < airlight.mean() < 2.0 * orange.mean()
+
+
+def test_a_cast_colours_scene_and_airlight_and_stays(scene):
+    config = dataclasses.replace(PLAIN, cast=1.0, tint_slight=0.0, tint_strong=0.0)
+    for seed in range(20):
+        sample = synthesise(
+            np.full_like(scene, 0.5), np.ones((48, 64), np.float32), config, np.random.default_rng(seed)
+        )
+        cast = sample.clear[0, 0] / sample.clear.max()
+        np.testing.assert_allclose(sample.airlight / sample.airlight.max(), cast, atol=1e-5)
+        assert cast.min() < 0.97

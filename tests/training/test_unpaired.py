@@ -1,0 +1,328 @@
+"""The unpaired stage: cycles, losses that move what they should, one curve through kill -9 and in two processes."""
+
+import dataclasses
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from PIL import Image
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("lightning_fabric")
+
+from nedr.errors import NedrError, UsageError  # noqa: E402
+from nedr.model.nedr import depth  # noqa: E402
+from nedr.training import loop, losses, unpaired  # noqa: E402
+from nedr.training.checkpoint import load_checkpoint, load_published, load_weights  # noqa: E402
+from nedr.training.data import DataConfig  # noqa: E402
+
+STEPS = 6
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory):
+    """Clear, hazy and measured pictures, a few of each."""
+    root = tmp_path_factory.mktemp("pictures")
+    rng = np.random.default_rng(0)
+    for name in ("clear", "hazy", "scenes/clear", "scenes/depth"):
+        (root / name).mkdir(parents=True)
+        for index in range(4):
+            coarse = Image.fromarray(rng.integers(0, 256, (6, 8, 3), dtype=np.uint8))
+            picture = coarse.resize((128, 96), Image.Resampling.BICUBIC)
+            if name == "hazy":
+                picture = Image.blend(picture, Image.new("RGB", picture.size, (220, 220, 225)), 0.6)
+            picture.convert("L" if name == "scenes/depth" else "RGB").save(root / name / f"{index}.png")
+    return root
+
+
+@pytest.fixture
+def config(tiny_config):
+    return loop.TrainConfig(
+        model=tiny_config,
+        data=DataConfig(views=((64, 64), (64, 96)), batch=2, holdout=1000, workers=0),
+        optim=loop.OptimConfig(steps=STEPS, warm=1, decay=2),
+        unpaired=loop.UnpairedConfig(identity=0.5, perceptual=0.1, rehaze_width=4, critic_width=4, pool=1),
+        log=loop.LogConfig(scalars=1, pictures=4, validate=100, checkpoint=2),
+    )
+
+
+@pytest.fixture
+def paths(pictures, tmp_path):
+    return loop.Paths(tmp_path / "run", clear=pictures / "clear", hazy=pictures / "hazy")
+
+
+@pytest.fixture
+def run(config, paths):
+    return loop.begin(config, paths, loop.Fabric(accelerator="cpu", devices=1))
+
+
+def first_batch(run):
+    return next(iter(loop.batches(run.config, run.paths, 0)))
+
+
+def values(module):
+    return {name: value.clone() for name, value in module.state_dict().items()}
+
+
+def moved(module, before):
+    return any(not torch.equal(value, before[name]) for name, value in module.state_dict().items())
+
+
+def test_both_cycles_come_back_in_shape_and_range(run):
+    batch = first_batch(run)
+    there = unpaired.dehaze_cycle(run.networks, batch["real"], run.weights)
+    back = unpaired.rehaze_cycle(run.networks, batch, run.weights)
+    for picture in (there.clear, there.hazy, back.hazy, back.clear):
+        assert picture.shape == batch["real"].shape
+        assert 0 <= picture.min() <= picture.max() <= 1
+
+
+def test_untrained_rehazing_is_the_scattering_model(run):
+    batch = first_batch(run)
+    clear, density, airlight = batch["clear"], batch["drawn_density"], batch["drawn_airlight"]
+    distance = run.networks.depth(clear)
+    hazy = run.networks.rehaze(clear, distance, density, airlight)
+    t = torch.nn.functional.interpolate(
+        torch.exp(-density.view(-1, 1, 1, 1) * distance), clear.shape[-2:], mode="bilinear"
+    )
+    torch.testing.assert_close(hazy, clear * t + airlight[..., None, None] * (1 - t), atol=1e-6, rtol=0)
+
+
+def test_published_airlight_is_the_brightest_of_the_clear_picture(run):
+    batch, published = first_batch(run), dataclasses.replace(run.weights, airlight="brightest")
+    batch["drawn_density"] = torch.full((2,), 50.0)  # so dense that only A is left
+    hazy = unpaired.rehaze_cycle(run.networks, batch, published).hazy
+    torch.testing.assert_close(hazy.mean(dim=(2, 3)), batch["clear"].amax(dim=(2, 3)), atol=0.05, rtol=0)
+
+
+def test_a_step_moves_every_network_and_logs_every_term(run):
+    networks = [*run.networks, run.averaged]
+    before = [values(network) for network in networks]
+    terms = {name: value.detach() for name, value in run.advance(first_batch(run)).items()}
+    assert all(moved(network, old) for network, old in zip(networks, before, strict=True))
+    wanted = {"cycle_hazy", "cycle_clear", "adversarial_clear", "adversarial_hazy", "density", "depth", "identity"}
+    wanted |= {"perceptual", "radiance_l1", "critic_clear", "critic_clear_accuracy", "transmission_spread", "total"}
+    assert wanted <= terms.keys()
+    assert all(math.isfinite(value) for value in terms.values())
+
+
+def test_each_loss_moves_only_what_it_is_for(run):
+    batch = first_batch(run)
+    there = unpaired.dehaze_cycle(run.networks, batch["real"], run.weights)
+    sum(unpaired.depth_loss(run.networks.depth, there.clear, there.estimate, batch, run.weights).values()).backward()
+    assert gets_gradient(run.networks.depth)
+    assert not gets_gradient(run.networks.dehaze)
+    run.networks.depth.zero_grad()
+    with unpaired.frozen(run.networks.depth, run.networks.critic_clear, run.networks.critic_hazy):
+        there = unpaired.dehaze_cycle(run.networks, batch["real"], run.weights)
+        back = unpaired.rehaze_cycle(run.networks, batch, run.weights)
+        torch.stack([*unpaired.generator_loss(run.networks, there, back, batch, run.weights).values()]).sum().backward()
+    assert [gets_gradient(network) for network in run.networks] == [True, False, True, False, False]
+    unpaired.critic_loss(run.networks.critic_clear, batch["clear"], there.clear.detach())[0].backward()
+    assert [gets_gradient(network) for network in run.networks[3:]] == [True, False]
+
+
+def gets_gradient(module):
+    return any(p.grad is not None and p.grad.abs().sum() > 0 for p in module.parameters())
+
+
+def test_depth_loss_is_the_distance_to_the_depth_of_the_haze(run):
+    batch = first_batch(run)
+    there = unpaired.dehaze_cycle(run.networks, batch["real"], run.weights)
+    found = depth(there.estimate.transmission, there.estimate.density).clamp(0.05, 3.0)
+    expected = (run.networks.depth(there.clear) - found).abs().mean().item()
+    terms = unpaired.depth_loss(run.networks.depth, there.clear, there.estimate, batch, run.weights)
+    assert terms["depth"].item() == pytest.approx(expected, rel=1e-4)
+    expected = losses.known_depth_l1(run.networks.depth(batch["clear"]), batch["depth"]).item()
+    assert terms["known_depth"].item() == pytest.approx(run.weights.supervised * expected, rel=1e-4)
+
+
+def test_depth_may_learn_first_and_alone(config, paths):
+    weights = dataclasses.replace(config.unpaired, depth_first=1)
+    run = loop.begin(dataclasses.replace(config, unpaired=weights), paths, loop.Fabric(accelerator="cpu", devices=1))
+    batch = first_batch(run)
+    for moving in ([False, True, False, False, False], [True] * 5):
+        before = [values(network) for network in run.networks]
+        run.advance(batch)
+        assert [moved(network, old) for network, old in zip(run.networks, before, strict=True)] == moving
+
+
+@pytest.mark.parametrize("term", ["cycle", "density", "adversarial", "supervised", "identity", "perceptual", "depth"])
+def test_every_term_can_be_zero(config, paths, term):
+    weights = dataclasses.replace(config.unpaired, **{term: 0.0})
+    run = loop.begin(dataclasses.replace(config, unpaired=weights), paths, loop.Fabric(accelerator="cpu", devices=1))
+    terms = run.advance(first_batch(run))
+    names = {"cycle": "cycle_hazy", "adversarial": "adversarial_clear", "supervised": "radiance_l1"}
+    assert float(terms.get(names.get(term, term), torch.zeros(())).detach()) == 0.0
+
+
+def test_training_lowers_the_cycles(run):
+    batch, totals = first_batch(run), []
+    for _ in range(12):
+        run.step = run.config.optim.warm
+        terms = run.advance(batch)
+        totals.append(float(terms["cycle_hazy"].detach() + terms["cycle_clear"].detach()))
+    assert np.mean(totals[-3:]) < 0.9 * totals[0]
+
+
+def test_divergence_stops_the_run_and_keeps_the_checkpoint(config, paths, monkeypatch):
+    short = dataclasses.replace(config, optim=loop.OptimConfig(steps=2, warm=1, decay=1))
+    loop.fit(short, paths, progress=False)
+    before = (paths.out / loop.CHECKPOINT).read_bytes()
+    monkeypatch.setattr(unpaired.losses, "cycle_l1", lambda a, b: (a - b).sum() * math.nan)
+    with pytest.raises(NedrError, match="at step 2"):
+        loop.fit(config, paths, progress=False)
+    assert (paths.out / loop.CHECKPOINT).read_bytes() == before
+
+
+def test_constant_transmission_stops_the_run_and_is_never_saved(config, paths, monkeypatch):
+    monkeypatch.setattr(unpaired, "FLAT", 10.0)
+    monkeypatch.setattr(unpaired, "PATIENCE", 4)
+    with pytest.raises(NedrError, match="collapsed to a constant at step 3"):
+        loop.fit(config, paths, progress=False)
+    assert not (paths.out / loop.CHECKPOINT).exists()
+
+
+def test_a_passing_flat_spell_is_forgiven(run, monkeypatch):
+    monkeypatch.setattr(unpaired, "PATIENCE", 3)
+    for spread in (0.0, 0.0, 0.1, 0.0, 0.0):
+        run.watch(spread)
+    with pytest.raises(NedrError, match="collapsed"):
+        run.watch(0.0)
+
+
+def test_the_critics_are_shown_past_fakes_again():
+    pool = unpaired.FakePool(1, [0], 0)
+    shown = [float(pool.exchange(torch.full((1, 3, 2, 2), float(step)), step).mean()) for step in range(40)]
+    again = [value for step, value in enumerate(shown) if value != step]
+    assert 8 < len(again) < 32
+    assert all(value < step for step, value in enumerate(shown) if value != step)
+    none = unpaired.FakePool(0, [0], 0)
+    assert float(none.exchange(torch.ones(1, 3, 2, 2), 5).mean()) == 1
+
+
+def test_processes_share_a_pool_place_by_place():
+    whole, parts = unpaired.FakePool(2, [7], 0), [unpaired.FakePool(2, [7], first) for first in (0, 2)]
+    for step in range(12):
+        fakes = torch.rand(4, 3, 2, 2)
+        split = torch.cat([pool.exchange(part, step) for pool, part in zip(parts, fakes.split(2), strict=True)])
+        assert torch.equal(whole.exchange(fakes, step), split)
+
+
+def test_what_is_published_can_be_loaded(config, paths):
+    loop.fit(config, paths, progress=False)
+    assert load_weights(paths.out / loop.WEIGHTS).config == config.model
+    rehazing = load_published(paths.out / unpaired.REHAZING)
+    assert rehazing.config.depth.bounds == config.unpaired.depth_range
+    with pytest.raises(NedrError, match="expected a network that removes haze"):
+        load_weights(paths.out / unpaired.REHAZING)
+
+
+def test_folders_that_the_stage_needs(config, paths):
+    with pytest.raises(UsageError, match="--hazy"):
+        loop.fit(config, dataclasses.replace(paths, hazy=None), progress=False)
+    its = dataclasses.replace(config, unpaired=loop.UnpairedConfig(source="its", supervised=0.0))
+    with pytest.raises(UsageError, match="--depth"):
+        loop.fit(its, paths, progress=False)
+    with pytest.raises(ValueError, match="supervised = 0"):
+        loop.UnpairedConfig(source="its")
+
+
+def test_another_runs_checkpoint_is_refused(config, paths):
+    paths.out.mkdir()
+    warm = dataclasses.replace(config, unpaired=None, optim=loop.OptimConfig(steps=2, warm=1, decay=1))
+    loop.fit(warm, paths, progress=False)
+    with pytest.raises(NedrError, match="choose another --out"):
+        loop.fit(config, paths, progress=False)
+
+
+TOML = """
+[model]
+widths = [4, 8, 8, 8]
+idrm_hidden = [8, 8]
+idrm_outputs = 4
+drem_width = 8
+drem_growth = 4
+head_width = 4
+airlight = "brightest"
+[data]
+views = [[64, 64], [64, 96]]
+batch = 4
+workers = 0
+[optim]
+steps = 6
+warm = 1
+decay = 2
+[unpaired]
+source = "its"
+supervised = 0.0
+airlight = "brightest"
+rehaze_width = 4
+critic_width = 4
+pool = 2
+[log]
+scalars = 1
+checkpoint = 1
+"""
+
+
+def command(pictures, out, *options):
+    (out.parent / "run.toml").write_text(TOML)
+    words = ["train", "--config", out.parent / "run.toml", "--depth", pictures / "scenes", "--out", out, *options]
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
+    line = [sys.executable, "-m", "nedr", *map(str, words), "--threads", "1", "--accelerator", "cpu"]
+    return subprocess.Popen(line, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def finished(process):
+    out, errors = process.communicate(timeout=300)
+    assert process.returncode == 0, errors
+    return out
+
+
+@pytest.fixture(scope="module")
+def alone(pictures, tmp_path_factory):
+    """The folder of a run that one process finished undisturbed."""
+    out = tmp_path_factory.mktemp("alone") / "run"
+    finished(command(pictures, out))
+    return out
+
+
+def curve(out):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(out / "log"))
+    events.Reload()
+    names = [name for name in events.Tags()["scalars"] if name != "train/views_per_second"]
+    return {name: {event.step: event.value for event in events.Scalars(name)} for name in names}
+
+
+def test_killed_without_warning_it_goes_on_along_the_same_curve(pictures, alone, tmp_path):
+    process = command(pictures, tmp_path / "run")
+    while not (tmp_path / "run/checkpoint.pt").exists():
+        assert process.poll() is None, process.communicate()[1]
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    assert 0 < load_checkpoint(tmp_path / "run/checkpoint.pt")["step"] < STEPS
+    finished(command(pictures, tmp_path / "run"))
+    whole, resumed = (load_checkpoint(out / "checkpoint.pt") for out in (alone, tmp_path / "run"))
+    for name in ("model", "average"):
+        assert all(torch.equal(whole[name][key], resumed[name][key]) for key in whole[name])
+    for a, b in zip(whole["partners"], resumed["partners"], strict=True):
+        assert all(torch.equal(a[key], b[key]) for key in a)
+
+
+def test_two_processes_have_the_losses_of_one_with_the_whole_batch(pictures, alone, tmp_path):
+    finished(command(pictures, tmp_path / "run", "--devices", "2"))
+    one, two = curve(alone), curve(tmp_path / "run")
+    assert one.keys() == two.keys()
+    assert len(one["train/cycle_hazy"]) == STEPS
+    for name, values in one.items():
+        if "accuracy" not in name and "spread" not in name:  # which count, and which are taken within one process
+            np.testing.assert_allclose([*two[name].values()], [*values.values()], rtol=1e-3, atol=1e-5, err_msg=name)

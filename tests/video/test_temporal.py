@@ -1,0 +1,162 @@
+"""Video frames: no flicker, no leak across a cut, and the frames' own noise."""
+
+import numpy as np
+import pytest
+from PIL import Image
+from standin import write
+
+from nedr.errors import ImageError, UsageError
+from nedr.inference.dehazer import Dehazer
+from nedr.inference.field import HazeField
+from nedr.inference.view import noise_level
+from nedr.video.temporal import FieldFollower, Grain, VideoDehazer, blocks, is_cut
+
+SIZE = (180, 320)
+AIRLIGHT = np.array([0.80, 0.82, 0.86], np.float32)
+SIGMA = 2.5 / 255
+
+
+def scene(name, mirrored=False):
+    """A shippable photograph as a clear scene in [0, 1], and a transmission that falls towards its top."""
+    photo = Image.open(f"examples/{name}.jpg").convert("RGB").resize(SIZE[::-1], Image.Resampling.BOX)
+    clear = np.asarray(photo, np.float32) / 255 * 0.8
+    t = np.linspace(0.35, 0.9, SIZE[0], dtype=np.float32)[:, None, None] * np.ones((1, SIZE[1], 1), np.float32)
+    return (clear[:, ::-1], t) if mirrored else (clear, t)
+
+
+def clip(clear, t, count, seed=0, sigma=SIGMA):
+    """`count` frames of a scene that stands still, with sensor noise: hazy and clear, with the very same noise."""
+    rng = np.random.default_rng(seed)
+    noise = rng.normal(0, sigma, (count, *clear.shape)).astype(np.float32)
+    hazy = clear * t + AIRLIGHT * (1 - t)
+    return [[np.rint(np.clip(x + n, 0, 1) * 255).astype(np.uint8) for n in noise] for x in (hazy, clear)]
+
+
+def deviation(frames):
+    """The mean over all values of each one's standard deviation over time."""
+    return float(np.stack(frames).astype(np.float32).std(axis=0).mean())
+
+
+@pytest.fixture(scope="module")
+def dehazer():
+    return Dehazer(threads=1)
+
+
+def test_a_still_scene_flickers_no_more_than_the_clear_one(dehazer):
+    hazy, clear = clip(*scene("temple"), 24)
+    results = list(VideoDehazer(dehazer)(hazy))
+    assert deviation(results[12:]) <= 1.15 * deviation(clear[12:])
+    assert deviation(results[2:]) <= 1.15 * deviation(clear[2:])  # nearly from the first frame on
+    alone = [dehazer.dehaze(frame) for frame in hazy[12:]]
+    assert deviation(alone) > 1.3 * deviation(clear[12:])  # so the test can fail
+
+
+def test_the_haze_goes_as_it_does_in_a_photograph(dehazer):
+    hazy, _ = clip(*scene("temple"), 12)
+    video, photo = list(VideoDehazer(dehazer)(hazy))[-1], dehazer.dehaze(hazy[-1])
+    assert np.abs(video.mean(axis=(0, 1)) - photo.mean(axis=(0, 1))).max() < 2
+    removed = np.abs(photo.astype(int) - hazy[-1]).mean()
+    assert removed > 10
+    assert np.abs(video.astype(int) - photo).mean() < removed / 3
+
+
+@pytest.mark.parametrize("denoise", [True, False])
+def test_nothing_leaks_across_a_cut(dehazer, denoise):
+    before, after = clip(*scene("temple"), 6)[0], clip(*scene("pyramid"), 6, seed=1)[0]
+    fresh = list(VideoDehazer(dehazer, denoise=denoise)(after))
+    joined = list(VideoDehazer(dehazer, denoise=denoise)(before + after))[6:]
+    for alone, behind in zip(fresh, joined, strict=True):
+        np.testing.assert_array_equal(behind, alone)
+
+
+def test_a_pan_and_a_flash_are_no_cuts_and_another_scene_is():
+    clear, _ = scene("temple")
+    cells = clear.reshape(45, 4, 80, 4, 3).mean(axis=(1, 3))
+    assert not is_cut(cells, np.roll(cells, 1, axis=1))
+    assert not is_cut(cells, np.clip(cells * 1.1, 0, 1))
+    other, _ = scene("pyramid")
+    assert is_cut(cells, other.reshape(45, 4, 80, 4, 3).mean(axis=(1, 3)))
+    assert is_cut(cells, cells[:, ::2])
+
+
+def test_one_bad_field_hardly_moves_what_belongs_to_the_whole_scene():
+    lattice = np.full((9, 16), 0.5, np.float32)
+    guide = np.linspace(0, 1, 9 * 16 * 3, dtype=np.float32).reshape(9, 16, 3)
+    follower, frame = FieldFollower(), np.zeros((36, 64, 3), np.uint8)
+    good = HazeField(lattice=lattice, guide=guide, airlight=np.full(3, 0.8, np.float32), density=1.0)
+    bad = HazeField(lattice=lattice, guide=guide, airlight=np.full(3, 0.2, np.float32), density=9.0)
+    for field in (good, good, bad, good, good):
+        followed, cut = follower.follow(field, frame)
+        assert not cut
+        np.testing.assert_allclose(followed.airlight, 0.8, atol=1e-6)
+        assert followed.density == pytest.approx(1, rel=1e-5)
+
+
+def test_grain_keeps_moving_pixels_as_they_are():
+    rng = np.random.default_rng(0)
+    planes = rng.integers(60, 200, (64, 64, 1)).astype(np.uint8)
+    grain, t = Grain(), np.full(blocks(planes), 0.4, np.float32)
+    for shift in range(4):
+        moved = np.roll(planes, 5 * shift, axis=1)
+        out = grain.settle(moved, t, 1 / 255, scale=1 / 255)
+        np.testing.assert_allclose(out, moved / np.float32(255), atol=1e-6)
+
+
+def test_grain_pays_back_just_the_noise_that_dividing_by_t_adds():
+    rng, t = np.random.default_rng(0), 0.5
+    frames = [np.rint(128 + rng.normal(0, 4, (64, 64, 1))).astype(np.uint8) for _ in range(40)]
+    grain, share = Grain(), np.full(blocks(frames[0]), t, np.float32)
+    settled = [grain.settle(frame, share, 4 / 255, scale=1 / 255).copy() for frame in frames][10:]
+    assert np.stack(settled).std(axis=0).mean() / t == pytest.approx(4 / 255, rel=0.1)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32, np.float64])
+@pytest.mark.parametrize("shape", [(40, 52), (40, 52, 1), (40, 52, 3), (40, 52, 4)])
+def test_every_kind_of_frame_keeps_its_shape_and_type(tmp_path, dtype, shape):
+    white = np.iinfo(dtype).max if np.dtype(dtype).kind == "u" else 1
+    frame = (np.random.default_rng(0).random(shape) * white).astype(dtype)
+    video = VideoDehazer(Dehazer(write(tmp_path / "standin.onnx"), threads=1))
+    for _ in range(2):
+        clear = video.clear(frame)
+        assert (clear.shape, clear.dtype) == (frame.shape, frame.dtype)
+        if shape[2:] == (4,):
+            np.testing.assert_array_equal(clear[:, :, 3], frame[:, :, 3])
+    np.testing.assert_array_equal(VideoDehazer(video.dehazer, strength=0).clear(frame), frame)
+
+
+def test_frames_come_one_at_a_time_and_a_new_size_begins_anew(dehazer):
+    taken = []
+
+    def frames():
+        for side in (64, 64, 96):
+            taken.append(side)
+            yield np.full((side, side, 3), 120, np.uint8)
+
+    video = VideoDehazer(dehazer)
+    results = video(frames())
+    assert video.field is None
+    assert next(results).shape == (64, 64, 3)
+    assert taken == [64]
+    assert [frame.shape[0] for frame in results] == [64, 96]
+    assert video.field is not None
+
+
+@pytest.mark.parametrize("method", ["dcp", "cap"])
+def test_the_classical_priors_follow_a_scene_too(method):
+    hazy, _ = clip(*scene("temple"), 10, sigma=8 / 255)
+    prior = Dehazer(method=method, threads=1)
+    results, alone = list(VideoDehazer(prior)(hazy)), [prior.dehaze(frame) for frame in hazy]
+    follows, jumps = (np.std([frame.mean() for frame in frames]) for frames in (results, alone))
+    assert follows < 0.8 * jumps
+
+
+def test_what_cannot_be_is_said(dehazer):
+    with pytest.raises(UsageError, match="strength"):
+        VideoDehazer(dehazer, strength=2)
+    with pytest.raises(ImageError, match="shape"):
+        VideoDehazer(dehazer).clear(np.zeros((4, 4, 2), np.uint8))
+
+
+def test_the_noise_of_the_test_clips_is_seen():
+    hazy, _ = clip(*scene("temple"), 1)
+    assert noise_level(hazy[0]) == pytest.approx(SIGMA, rel=0.6)

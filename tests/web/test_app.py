@@ -1,0 +1,364 @@
+import asyncio
+import json
+import logging
+import threading
+from base64 import b64decode
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+pytest.importorskip("fastapi")
+
+import drawn_pictures as pictures
+import hostile
+from starlette.requests import Request
+from starlette.testclient import TestClient
+
+from nedr.inference.dehazer import Dehazer
+from nedr.pictures import images
+from nedr.web.app import application
+from nedr.web.bodies import picture_bytes
+from nedr.web.guard import CLIENT_GONE
+from nedr.web.limits import Gate, Limits, Refusal
+from nedr.web.server import Lines
+
+PHOTO = Path(__file__).parents[2] / "examples" / "temple.jpg"
+
+
+@pytest.fixture(scope="module")
+def dehazer():
+    return Dehazer(threads=1)
+
+
+@pytest.fixture(scope="module")
+def client(dehazer):
+    with TestClient(application(dehazer=dehazer, limits=Limits(body=2_000_000, pixels=4_000_000))) as client:
+        yield client
+
+
+def test_the_answer_is_the_librarys_file_byte_for_byte(client, dehazer):
+    data = PHOTO.read_bytes()
+    raw = client.post("/v1/dehaze?strength=0.7", content=data)
+    form = client.post("/v1/dehaze?strength=0.7", files={"image": ("../../etc/passwd", data)})
+    assert raw.headers["content-type"] == "image/jpeg"
+    assert raw.content == form.content == dehazer.dehaze(data, strength=0.7)
+
+
+@pytest.mark.parametrize("file", [pytest.param(data, id=name) for name, data in pictures.every_kind().items()])
+def test_every_kind_of_file_is_described_and_cleared_as_the_library_does(client, dehazer, file):
+    assert client.post("/v1/dehaze", content=file).content == dehazer.dehaze(file)
+    found = client.post("/v1/field?preview=64", content=file).json()
+    assert (found["height"], found["width"]) == images.read(file).pixels.shape[:2]
+
+
+def test_exif_is_kept(client):
+    exif = Image.Exif()
+    exif[0x010F] = "A camera"
+    file = BytesIO()
+    Image.new("RGB", (40, 30), (90, 120, 150)).save(file, "JPEG", exif=exif)
+    answer = client.post("/v1/dehaze", content=file.getvalue())
+    assert Image.open(BytesIO(answer.content)).getexif()[0x010F] == "A camera"
+
+
+def test_format_and_map_change_what_comes_out(client):
+    assert images.read(client.post("/v1/dehaze?format=webp", content=PHOTO.read_bytes()).content).format == "WEBP"
+    answer = client.post("/v1/dehaze?map=depth", content=PHOTO.read_bytes())
+    assert Image.open(BytesIO(answer.content)).size == Image.open(PHOTO).size
+
+
+def test_the_field_describes_the_haze(client, dehazer):
+    found, field = client.post("/v1/field", content=PHOTO.read_bytes()).json(), dehazer.field(PHOTO)
+    assert found["airlight"] == pytest.approx(field.airlight.tolist(), abs=1e-4)
+    assert found["density"] == pytest.approx(field.density, abs=1e-4)
+    assert np.asarray(found["lattice"]) == pytest.approx(field.lattice, abs=1e-4)
+    assert "preview" not in found
+
+
+def test_the_transmission_comes_as_grey_of_16_bits(client, dehazer):
+    answer = client.post("/v1/field?format=png", content=PHOTO.read_bytes())
+    found = images.read(answer.content).pixels
+    assert found.dtype == np.uint16
+    assert np.abs(found / 65535 - dehazer.field(PHOTO).transmission(*found.shape)).max() < 1e-4
+
+
+def test_a_preview_fits_its_size_and_its_transmission(client, dehazer):
+    preview = client.post("/v1/field?preview=128", content=PHOTO.read_bytes()).json()["preview"]
+    picture, t, *maps = [
+        np.asarray(Image.open(BytesIO(b64decode(url.partition(",")[2]))).convert("RGB"))
+        for url in (preview["picture"], preview["transmission"], *preview["maps"].values())
+    ]
+    assert picture.shape == t.shape == (96, 128, 3)
+    field = dehazer.field(PHOTO)
+    assert np.array_equal(maps[0], field.preview(24, 32, "transmission"))
+    assert np.array_equal(maps[1], field.preview(24, 32, "depth"))
+    expected = field.transmission(96, 128, picture)
+    assert np.abs((t[..., 0] * 256.0 + t[..., 1]) / 65535 - expected).mean() < 0.01
+
+
+def bomb():
+    data = bytearray(png(8, 8))
+    data[16:24] = (60_000).to_bytes(4, "big") * 2
+    return bytes(data)
+
+
+def png(height, width):
+    file = BytesIO()
+    Image.fromarray(np.zeros((height, width, 3), np.uint8)).save(file, "PNG")
+    return file.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        (b"", 400),
+        (b"<svg xmlns='http://www.w3.org/2000/svg'/>", 422),
+        (b"GIF89a<html>", 422),
+        (PHOTO.read_bytes()[:5000], 422),
+        (bomb(), 422),
+        (b"\xff" * 2_000_001, 413),
+    ],
+    ids=["empty", "svg", "polyglot", "truncated", "bomb", "large"],
+)
+def test_what_is_no_picture_is_refused(client, body, status):
+    answer = client.post("/v1/dehaze", content=body)
+    assert answer.status_code == status
+    assert answer.json()["error"]
+
+
+def test_a_body_of_unknown_length_is_counted(client):
+    assert client.post("/v1/dehaze", content=iter([b"\xff" * 500_000] * 5)).status_code == 413
+
+
+@pytest.mark.parametrize(("chunks", "taken"), [(6, 6), (50, 17)], ids=["somewhat", "far"])
+def test_a_body_that_is_too_large_is_swallowed_within_bounds(chunks, taken):
+    sent = iter(
+        [{"type": "http.request", "body": bytes(500_000), "more_body": k < chunks} for k in range(1, chunks + 1)]
+    )
+    count = 0
+
+    async def receive():
+        nonlocal count
+        count += 1
+        return next(sent)
+
+    scope = {"type": "http", "method": "POST", "path": "/", "headers": [], "query_string": b""}
+    with pytest.raises(Refusal) as caught:
+        asyncio.run(picture_bytes(Request(scope, receive), Limits(body=2_000_000)))
+    assert caught.value.status == 413
+    assert count == taken
+
+
+@pytest.mark.parametrize("query", ["strength=2", "strength=nan", "strength=x", "format=svg", "map=../etc"])
+def test_wrong_parameters_are_named(client, query):
+    answer = client.post(f"/v1/dehaze?{query}", content=png(8, 8))
+    assert answer.status_code == 422
+    assert query.partition("=")[0] in answer.json()["error"]
+
+
+@pytest.mark.parametrize("path", ["/../pyproject.toml", "/static/page.js", "/%2e%2e/%2e%2e/etc/passwd", "/page.js/"])
+def test_no_path_reaches_the_file_system(client, path):
+    assert client.get(path, follow_redirects=False).status_code == 404
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")  # Pillow's remarks on damaged tags
+@pytest.mark.parametrize("call", ["/v1/field", "/v1/field?preview=64", "/v1/dehaze", "/v1/dehaze?format=tiff"])
+def test_hostile_bodies_never_fail_the_server(client, call):
+    found = {client.post(call, content=hostile.body(number)).status_code for number in range(100)}
+    assert found <= {200, 400, 413, 422}
+    assert {200, 422} <= found  # some only look hostile
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_hostile_forms_never_fail_the_server(client):
+    found = set()
+    for number in range(80):
+        kind, body = hostile.form(number)
+        found.add(client.post("/v1/dehaze", content=body, headers={"Content-Type": kind}).status_code)
+    assert found <= {200, 400, 413, 422}
+    assert {200, 400, 422} <= found
+
+
+def test_unknown_paths_and_methods_have_one_sentence(client):
+    assert client.get("/nothing").json() == {"error": "Not Found"}
+    assert client.get("/v1/dehaze").json() == {"error": "Method Not Allowed"}
+
+
+def test_every_answer_has_the_security_headers(client):
+    for path in ("/", "/page.js", "/healthz", "/nothing", "/v1/dehaze"):
+        headers = client.get(path).headers
+        assert "default-src 'none'" in headers["content-security-policy"]
+        assert headers["x-content-type-options"] == "nosniff"
+        assert "access-control-allow-origin" not in headers
+
+
+def test_the_page_asks_nobody_else():
+    for file in (Path(__file__).parents[2] / "nedr" / "web" / "static").glob("*.*"):
+        if file.suffix in (".html", ".css", ".js"):
+            assert "://" not in file.read_text()
+
+
+def test_health_metrics_and_openapi(client):
+    assert client.get("/healthz").json()["status"] == "ok"
+    client.get("/some/secret/path")
+    counts = client.get("/metrics").text
+    assert "nedr_pictures 0.0" in counts
+    assert 'path="other"' in counts
+    assert "secret" not in counts
+    schema = client.get("/openapi.json").json()
+    assert set(schema["paths"]) == {"/v1/dehaze", "/v1/field", "/healthz", "/metrics"}
+    assert "multipart/form-data" in json.dumps(schema["paths"]["/v1/dehaze"]["post"]["requestBody"])
+
+
+def test_a_token_guards_the_work_but_not_the_page(dehazer):
+    with TestClient(application(dehazer=dehazer, token="secret")) as client:
+        assert client.get("/").status_code == client.get("/healthz").status_code == 200
+        assert client.post("/v1/dehaze", content=png(8, 8)).status_code == 401
+        wrong = {"Authorization": "Bearer secret2"}
+        assert client.post("/v1/dehaze", content=png(8, 8), headers=wrong).status_code == 401
+        assert client.get("/metrics").status_code == 401
+        right = {"Authorization": "Bearer secret"}
+        assert client.post("/v1/dehaze", content=png(8, 8), headers=right).status_code == 200
+
+
+def test_a_failure_of_the_server_has_headers_a_status_and_no_trace_in_the_answer(monkeypatch, dehazer):
+    monkeypatch.setattr("nedr.web.work.clear", lambda *_, **__: 1 / 0)
+    with TestClient(application(dehazer=dehazer), raise_server_exceptions=False) as client:
+        answer = client.post("/v1/dehaze", content=png(8, 8))
+        assert answer.status_code == 500
+        assert "ZeroDivisionError" not in answer.text
+        assert "content-security-policy" in answer.headers
+        assert 'status="500"' in client.get("/metrics").text
+
+
+def test_other_pages_may_call_only_when_they_are_named(dehazer):
+    asked = {"Origin": "https://a.example", "Access-Control-Request-Method": "POST"}
+    with TestClient(application(dehazer=dehazer)) as client:
+        assert "access-control-allow-origin" not in client.options("/v1/dehaze", headers=asked).headers
+    with TestClient(application(dehazer=dehazer, token="secret", origins=["https://a.example"])) as client:
+        allowed = client.options("/v1/dehaze", headers=asked)
+        assert allowed.headers["access-control-allow-origin"] == "https://a.example"
+        other = client.options("/v1/dehaze", headers=asked | {"Origin": "https://b.example"})
+        assert "access-control-allow-origin" not in other.headers
+        refused = client.post("/v1/dehaze", content=png(8, 8), headers={"Origin": "https://a.example"})
+        assert refused.status_code == 401
+        assert refused.headers["access-control-allow-origin"] == "https://a.example"  # so its page can read why
+
+
+def test_the_log_has_a_line_of_json_without_what_was_asked(client, caplog):
+    caplog.set_level(logging.INFO, "nedr.web")
+    client.get("/v1/secret?name=secret")
+    line = json.loads(Lines().format(caplog.records[-1]))
+    assert {key: line[key] for key in ("level", "event", "method", "path", "status")} == {
+        "level": "info",
+        "event": "request",
+        "method": "GET",
+        "path": "other",
+        "status": 404,
+    }
+    assert "secret" not in json.dumps(line)
+
+
+def test_a_failure_is_logged_with_its_trace(caplog):
+    try:
+        raise ValueError("three")
+    except ValueError:
+        logging.getLogger("nedr.web").exception("broken")
+    assert "ValueError: three" in json.loads(Lines().format(caplog.records[-1]))["trace"]
+
+
+def test_past_its_time_a_picture_is_refused():
+    async def scene():
+        gate, blocked = Gate(Limits(workers=1, seconds=0.05)), threading.Event()
+        with pytest.raises(Refusal) as caught:
+            await gate.run(blocked.wait)
+        blocked.set()
+        return caught.value
+
+    assert asyncio.run(scene()).status == 503
+
+
+def test_a_body_that_does_not_come_is_refused_and_frees_its_place(dehazer):
+    async def scene():
+        stalled = asyncio.Event()
+        status = await posted(application(dehazer=dehazer, limits=Limits(seconds=0.05)), None, stalled)
+        return status, stalled.is_set()
+
+    assert asyncio.run(scene()) == (408, False)
+
+
+def test_past_the_limit_callers_are_told_when_to_come_back(dehazer, monkeypatch):
+    go = threading.Event()
+    monkeypatch.setattr("nedr.web.work.clear", lambda *_, **__: (b"", "image/png") if go.wait(10) else None)
+
+    async def scene():
+        app, never = application(dehazer=dehazer, limits=Limits(workers=1, queue=1)), asyncio.Event()
+        calls = [asyncio.create_task(posted(app, b"x", never)) for _ in range(4)]
+        done, _ = await asyncio.wait(calls[2:])
+        refused = [task.result() for task in done]
+        go.set()
+        return refused, await asyncio.gather(*calls[:2])
+
+    assert asyncio.run(scene()) == ([429, 429], [200, 200])
+
+
+def test_a_caller_who_hangs_up_frees_its_place_and_its_waiting_work(dehazer, monkeypatch):
+    started, go, done = threading.Event(), threading.Event(), []
+
+    def slowly(data, **_):
+        started.set()
+        go.wait(10)
+        done.append(len(data))
+        return b"", "image/png"
+
+    async def scene():
+        gone = [asyncio.Event(), asyncio.Event()]
+        calls = [asyncio.create_task(posted(app, bytes(n + 1), event)) for n, event in enumerate(gone)]
+        await asyncio.to_thread(started.wait, 10)
+        while gate.admitted < 2:
+            await asyncio.sleep(0.01)
+        for event in gone:
+            event.set()
+        statuses = await asyncio.gather(*calls)
+        freed = gate.admitted
+        go.set()
+        await gate.run(lambda: None)  # the one thread comes to this after all that waited
+        return statuses, freed
+
+    monkeypatch.setattr("nedr.web.work.clear", slowly)
+    gate = Gate(Limits(workers=1))
+    monkeypatch.setattr("nedr.web.app.Gate", lambda _: gate)
+    app = application(dehazer=dehazer)
+    assert asyncio.run(scene()) == ([CLIENT_GONE, CLIENT_GONE], 0)
+    assert done == [1]  # the second one, which waited, never ran
+
+
+async def posted(app, body, gone):
+    """The status of a request whose caller hangs up when `gone` is set, and sends nothing where `body` is None."""
+    sent, messages = [], [] if body is None else [{"type": "http.request", "body": body, "more_body": False}]
+
+    async def receive():
+        if not messages:
+            await gone.wait()
+        return messages.pop() if messages else {"type": "http.disconnect"}
+
+    async def send(message):
+        sent.append(message)
+
+    scope = {"type": "http", "method": "POST", "path": "/v1/dehaze", "headers": [], "query_string": b""}
+    await app(scope | {"http_version": "1.1", "scheme": "http", "root_path": ""}, receive, send)
+    return sent[0]["status"]
+
+
+def test_past_the_queue_requests_are_told_to_come_back():
+    gate = Gate(Limits(workers=1, queue=1))
+    gate.enter()
+    gate.enter()
+    with pytest.raises(Refusal) as caught:
+        gate.enter()
+    assert caught.value.status == 429
+    assert caught.value.headers["Retry-After"]
+    gate.leave()
+    gate.enter()

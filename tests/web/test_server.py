@@ -1,0 +1,85 @@
+"""`nedr serve` as a process: its address, its warnings, its log and its end."""
+
+import http.client
+import json
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+import nedr
+from nedr.cli.main import main
+
+pytest.importorskip("fastapi")
+PHOTO = Path(__file__).parents[2] / "examples" / "temple.jpg"
+
+
+@contextmanager
+def serving(*options):
+    """A server's process and port, killed afterwards if it still runs."""
+    call = [sys.executable, "-m", "nedr", "serve", "--port", "0", *options]
+    with subprocess.Popen(call, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            yield process, int(re.fullmatch(r"http://[\d.]+:(\d+)/\n", process.stdout.readline())[1])
+        finally:
+            process.kill()
+
+
+def test_a_running_request_is_finished_before_the_end():
+    data = PHOTO.read_bytes()
+    with serving() as (process, port):
+        caller = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+        caller.putrequest("POST", "/v1/dehaze")
+        caller.putheader("Content-Length", str(len(data)))
+        caller.endheaders(data[:1000])
+        other = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+        other.request("GET", "/healthz")  # answered after the first one's head was read
+        assert other.getresponse().status == 200
+        process.send_signal(signal.SIGTERM)
+        assert any(refuses(port) or time.sleep(0.02) for _ in range(500))
+        caller.send(data[1000:])
+        answer = caller.getresponse()
+        assert answer.status == 200
+        assert answer.read() == nedr.Dehazer(threads=1).dehaze(data)
+        assert process.wait(20) in (0, -signal.SIGTERM)
+        lines = [json.loads(line) for line in process.stderr]
+        assert {"/healthz", "/v1/dehaze"} <= {line.get("path") for line in lines}
+
+
+def refuses(port):
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) != 0
+
+
+@pytest.mark.parametrize(
+    ("options", "warned"),
+    [(["--host", "0.0.0.0"], True), (["--host", "0.0.0.0", "--token", "secret"], False), ([], False)],
+    ids=["open", "token", "loopback"],
+)
+def test_a_server_for_all_without_a_token_warns(options, warned, monkeypatch, capsys):
+    monkeypatch.setattr("uvicorn.Server.run", lambda *_, **__: None)
+    monkeypatch.setattr("nedr.web.server.log_lines", lambda: None)
+    assert main(["serve", "--port", "0", *options]) == 0
+    said = capsys.readouterr()
+    assert ("--token" in said.err) is warned
+    assert "secret" not in said.out + said.err
+
+
+def test_a_taken_port_is_one_line(capsys):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        assert main(["serve", "--port", str(taken.getsockname()[1])]) == 2
+    said = capsys.readouterr()
+    assert said.err.startswith("nedr: cannot listen on 127.0.0.1, port ")
+    assert not said.out
+
+
+def test_a_port_that_cannot_be_is_refused(capsys):
+    with pytest.raises(SystemExit):
+        main(["serve", "--port", "70000"])
+    assert "65535" in capsys.readouterr().err
