@@ -4,6 +4,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from nedr.model.heads import SLOPE
+
 
 class ResidualDenseBlock(nn.Module):
     """Dense 3x3 layers, each seeing all before it, a 1x1 local fusion and the local residual."""
@@ -18,13 +20,13 @@ class ResidualDenseBlock(nn.Module):
         """(B, C, H, W) -> (B, C, H, W)."""
         dense = x
         for layer in self.layers:
-            dense = torch.cat([dense, F.relu(layer(dense))], dim=1)
+            dense = torch.cat([dense, F.leaky_relu(layer(dense), SLOPE)], dim=1)
         y: Tensor = x + self.fusion(dense)
         return y
 
 
 class DREM(nn.Module):
-    """x - conv(ReLU(conv(s))), s = the sum of a first convolution of x and two residual dense blocks after it."""
+    """x - conv(leaky ReLU(conv(s))), s = the sum of a first convolution of x and two residual dense blocks after it."""
 
     def __init__(self, channels: int, width: int, growth: int, *, kernel: int = 5) -> None:
         super().__init__()
@@ -40,5 +42,5 @@ class DREM(nn.Module):
         for layer in self.blocks:
             block = layer(block)
             total = total + block
-        y: Tensor = x - self.redundant(F.relu(self.gather(total)))
+        y: Tensor = x - self.redundant(F.leaky_relu(self.gather(total), SLOPE))
         return y

@@ -4,12 +4,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from nedr.model.resample import Size, centres
+
 HAZIEST = 0.001  # fraction of pixels the dark-channel airlight looks at (He et al. 2009)
 HIDDEN = 64
+TERMS = 5  # of A(x) beside its mean
+SLOPE = 0.1  # of leaky ReLUs: a unit that drifts below 0 still learns the way back
 
 
 class BoundedHead(nn.Module):
-    """conv 3x3, ReLU, conv 3x3, tanh scaled into `bounds`: one value per lattice cell, t or depth."""
+    """conv 3x3, leaky ReLU, conv 3x3, tanh scaled into `bounds`: one value per lattice cell, t or depth."""
 
     def __init__(self, channels: int, width: int, bounds: tuple[float, float]) -> None:
         super().__init__()
@@ -19,7 +23,7 @@ class BoundedHead(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, channels, h, w) -> (B, 1, h, w) inside `bounds`."""
-        y = torch.tanh(self.last(F.relu(self.hidden(x))))
+        y = torch.tanh(self.last(F.leaky_relu(self.hidden(x), SLOPE)))
         return self.low + (self.high - self.low) * (0.5 + 0.5 * y)
 
 
@@ -34,35 +38,60 @@ class DensityHead(nn.Module):
 
     def forward(self, pooled: Tensor) -> Tensor:
         """(B, channels) -> beta (B,) inside `bounds`."""
-        y = torch.tanh(self.last(F.relu(self.hidden(pooled.detach())))).squeeze(-1)
+        y = torch.tanh(self.last(F.leaky_relu(self.hidden(pooled.detach()), SLOPE))).squeeze(-1)
         return self.low + (self.high - self.low) * (0.5 + 0.5 * y)
 
 
 class AirlightHead(nn.Module):
-    """A = the colour of the haziest pixels under a first estimate of t, corrected by a learned residual.
+    """A(x): its mean A, and five numbers a channel that let it change smoothly over the picture (see `airlight_at`).
 
-    Four attention maps over the lattice, biased towards low t, pool colour, t and features; the first one's colour is
-    the starting point, and a small network on everything pooled adds the residual (in logits, so A stays in (0, 1)).
+    Four attention maps over the lattice, biased towards low t, gather colour, t and features, and how these change over
+    the picture (moments with the same five polynomials). The first map's colour is where A starts; a small network on
+    everything gathered adds a residual (in logits, so that A stays in (0, 1)) and says the five terms.
     """
 
-    def __init__(self, channels: int, pooled: int, *, maps: int = 4) -> None:
+    def __init__(self, channels: int, pooled: int, *, maps: int = 4, projected: int = 8) -> None:
         super().__init__()
         self.attention = nn.Conv2d(channels, maps, 1)
         self.haziness = nn.Parameter(torch.linspace(10.0, 0.0, maps))
-        self.hidden = nn.Linear(pooled + maps * (3 + 1 + channels), HIDDEN)
-        self.last = nn.Linear(HIDDEN, 3)
+        self.projection = nn.Conv2d(channels, projected, 1)
+        self.hidden = nn.Linear(pooled + maps * (4 + channels) + maps * TERMS * (4 + projected), HIDDEN)
+        self.second = nn.Linear(HIDDEN, HIDDEN)
+        self.last = nn.Linear(HIDDEN, 3 + 3 * TERMS)
         nn.init.zeros_(self.last.weight)
         nn.init.zeros_(self.last.bias)
 
-    def forward(self, x: Tensor, image: Tensor, transmission: Tensor, pooled: Tensor) -> Tensor:
-        """(B, channels, h, w), (B, 3, h, w), (B, 1, h, w), (B, pooled) -> A (B, 3), RGB in (0, 1)."""
+    def forward(self, x: Tensor, image: Tensor, transmission: Tensor, pooled: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, channels, h, w), (B, 3, h, w), (B, 1, h, w), (B, pooled) -> A (B, 3) in (0, 1), terms (B, 3, TERMS)."""
         logits = self.attention(x) + self.haziness[:, None, None] * (1.0 - transmission)
         weights = logits.flatten(2).softmax(dim=-1)  # (B, maps, h * w)
-        everything = torch.cat([image, transmission, x], dim=1).flatten(2)  # (B, 4 + channels, h * w)
-        gathered = weights @ everything.transpose(1, 2)  # (B, maps, 4 + channels)
+        shown = torch.cat([image, transmission], dim=1).flatten(2)  # (B, 4, h * w)
+        gathered = weights @ torch.cat([shown, x.flatten(2)], dim=1).transpose(1, 2)  # (B, maps, 4 + channels)
+        local = torch.cat([shown, self.projection(x).flatten(2)], dim=1)  # (B, 4 + projected, h * w)
+        local = local - local.mean(dim=-1, keepdim=True)
+        shapes = polynomials(x.shape[-2], x.shape[-1], x).flatten(1)  # (TERMS, h * w)
+        moments = (weights[:, :, None] * shapes).flatten(1, 2) @ local.transpose(1, 2)  # (B, maps * TERMS, ...)
+        everything = torch.cat([pooled, gathered.flatten(1), 4.0 * moments.flatten(1)], dim=1)
+        hidden = F.leaky_relu(self.second(F.leaky_relu(self.hidden(everything), SLOPE)), SLOPE)
+        residual, terms = self.last(hidden).split([3, 3 * TERMS], dim=1)
         start = gathered[:, 0, :3].clamp(0.02, 0.98)
-        residual = self.last(F.relu(self.hidden(torch.cat([pooled, gathered.flatten(1)], dim=1))))
-        return torch.sigmoid(torch.logit(start) + residual)
+        return torch.sigmoid(torch.logit(start) + residual), terms.unflatten(1, (3, TERMS))
+
+
+def polynomials(height: Size, width: Size, like: Tensor) -> Tensor:
+    """x, y, x^2 - 1/3, x y, y^2 - 1/3 at a raster's cell centres, x and y in [-1, 1]: (TERMS, height, width).
+
+    Each has a mean of 0 over the picture, so that what they are added to stays the mean.
+    """
+    x, y = centres(width, like)[None, :], centres(height, like)[:, None]
+    one = torch.ones_like(x) * torch.ones_like(y)
+    return torch.stack([x * one, y * one, (x * x - 1 / 3) * one, x * y, (y * y - 1 / 3) * one])
+
+
+def airlight_at(airlight: Tensor, terms: Tensor, height: Size, width: Size) -> Tensor:
+    """A(x) = A + sum_k c_k p_k(x) within [0, 1], p_k as in `polynomials`: (B, 3), (B, 3, TERMS) -> (B, 3, h, w)."""
+    smooth = terms @ polynomials(height, width, airlight).flatten(1)  # (B, 3, h * w)
+    return (airlight[:, :, None] + smooth).clamp(0.0, 1.0).unflatten(2, (height, width))
 
 
 def brightest(image: Tensor) -> Tensor:

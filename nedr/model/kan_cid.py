@@ -24,7 +24,7 @@ def reflect_pad(x: Tensor, pad: int) -> Tensor:
 
 
 class KANCID(nn.Module):
-    """Residual block on (B, C, H, W): depthwise 7x7 (each channel alone), then KANLinear-GELU-KANLinear per pixel.
+    """On (B, C, H, W): depthwise 7x7 (each channel alone), then KANLinear-GELU-KANLinear per pixel, with no way around.
 
     The channel vector is layer-normalised and halved before the KAN, so that it lies where the splines live.
     """
@@ -43,6 +43,5 @@ class KANCID(nn.Module):
         """(B, C, H, W) -> (B, C, H, W)."""
         mixed = x + self.channel_independent(reflect_pad(x, self.pad))
         pixels = self.norm(mixed.permute(0, 2, 3, 1))  # (B, H, W, C)
-        pixels = self.project(self.dropout(F.gelu(self.expand(pixels))))
-        fused: Tensor = mixed + pixels.permute(0, 3, 1, 2)
-        return fused
+        fused: Tensor = self.project(self.dropout(F.gelu(self.expand(pixels))))
+        return fused.permute(0, 3, 1, 2)

@@ -2,10 +2,29 @@
 
 from collections.abc import Iterable
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from nedr.model.heads import SLOPE
+
 STRIDES = (4, 8, 16, 32)
+
+
+class Standardise(nn.Module):
+    """(x - mean) / deviation per channel, both fixed once and for all before training: a picture keeps its contrast."""
+
+    mean: Tensor
+    deviation: Tensor
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(channels))
+        self.register_buffer("deviation", torch.ones(channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) -> (B, C, H, W)."""
+        return (x - self.mean[:, None, None]) / self.deviation[:, None, None]
 
 
 class ChnMapper(nn.Module):
@@ -21,7 +40,7 @@ class ChnMapper(nn.Module):
 
 
 class ResidualConvUnit(nn.Module):
-    """x + conv(ReLU(conv(ReLU(x)))) at 3x3."""
+    """x + conv(leaky ReLU(conv(leaky ReLU(x)))) at 3x3."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -30,7 +49,8 @@ class ResidualConvUnit(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, C, H, W)."""
-        y: Tensor = x + self.second(F.relu(self.first(F.relu(x))))
+        hidden = F.leaky_relu(self.first(F.leaky_relu(x, SLOPE)), SLOPE)
+        y: Tensor = x + self.second(hidden)
         return y
 
 
@@ -67,9 +87,9 @@ def refine_layers(widths: tuple[int, ...], grid_stride: int) -> nn.ModuleList:
     layers = nn.ModuleList()
     for index, stride in enumerate(STRIDES):
         unshuffle = max(1, grid_stride // stride)
-        home = max(index, level_at(grid_stride))
-        coarser = widths[index + 1] if index + 1 < len(STRIDES) else 0
-        layers.append(RefineLayer(widths[index], coarser, widths[home], unshuffle=unshuffle))
+        home = level_at(grid_stride)
+        coarser = widths[max(index + 1, home)] if index + 1 < len(STRIDES) else 0
+        layers.append(RefineLayer(widths[index], coarser, widths[max(index, home)], unshuffle=unshuffle))
     return layers
 
 

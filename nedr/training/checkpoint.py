@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from nedr.errors import NedrError
@@ -13,7 +13,8 @@ from nedr.model.nedr import NeDR, NeDRConfig
 from nedr.model.rehaze import Rehazing, RehazingConfig
 from nedr.training import config as configuration
 
-FORMAT, REHAZING_FORMAT = "nedr-1", "nedr-rehazing-1"
+FORMAT, REHAZING_FORMAT = "nedr-2", "nedr-rehazing-1"
+FIRST_FORMAT = "nedr-1"  # the network of 0.1.0: its encoder is still of use
 
 
 def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
@@ -50,6 +51,22 @@ def load_weights(path: str | Path) -> NeDR:
     if not isinstance(model, NeDR):
         raise NedrError(f"{path}: expected a network that removes haze, found the networks that make it")
     return model
+
+
+def is_first_format(path: str | Path) -> bool:
+    """Whether a file holds the network of 0.1.0, from which a run may take the encoder."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            return bool((file.metadata() or {}).get("format") == FIRST_FORMAT)
+    except (OSError, SafetensorError):
+        return False
+
+
+def encoder_of(path: str | Path) -> dict[str, Any]:
+    """The encoder's tensors in a file of published weights."""
+    prefix = "encoder."
+    with safe_open(path, framework="pt") as file:
+        return {n.removeprefix(prefix): file.get_tensor(n) for n in file.keys() if n.startswith(prefix)}  # noqa: SIM118
 
 
 def load_published(path: str | Path) -> NeDR | Rehazing:

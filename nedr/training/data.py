@@ -1,9 +1,11 @@
 """Training data: clear photographs, with measured depth where there is one, haze drawn on the fly, real hazy ones."""
 
+import csv
 import fnmatch
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -21,6 +23,7 @@ from nedr.training.synthesis import (
     add_haze,
     aerial_veil,
     draw_airlight,
+    labelled_depth,
     procedural_depth,
     synthesise,
     transmission,
@@ -41,8 +44,11 @@ class DataConfig:
         (256, 192),
         (224, 224),
     )  # (height, width), one a batch
-    batch: int = 8  # samples in a step, over all processes
+    strides: tuple[float, float] = (3.0, 8.0)  # of the lattice on which t is asked for: another in each step
+    batch: int = 16  # samples in a step, over all processes
     measured: float = 0.5  # share of samples with measured depth, where it is given
+    labelled: float = 0.8  # share of the pictures with labels of distance and sky that use them; the others' is drawn
+    borrowed: float = 0.04  # share of samples whose depth is another scene's, measured
     whole: float = 0.5  # share of samples that show the whole picture; the others a crop
     crop: tuple[float, float] = (0.5, 1.0)  # sides of a crop, as fractions of the picture's
     turned: float = 0.15  # share of pictures that lie on their side
@@ -132,14 +138,23 @@ def view_size(config: DataConfig, seed: int, index: int) -> tuple[int, int]:
 class SyntheticHaze(Dataset[dict[str, Tensor]]):
     """Sample number i of an endless, seeded stream: the same on every machine, in any process, in any order.
 
-    A sample holds `hazy` and `clear` (3, H, W), `transmission` and `depth` (1, H, W), measured or drawn, `airlight`
-    (3,) and `density` (). Samples of one batch (consecutive numbers) share a view size.
+    A sample holds `hazy` and `clear` (3, H, W), `transmission`, `weight` and `depth` (1, H, W), the last measured,
+    labelled or drawn, `airlight` (3,), `light` (3, H, W) and `density` (). Samples of one batch (consecutive numbers)
+    share a view size. `labels` names a folder with `sky/` and `far/`, maps named as the clear pictures.
     """
 
     def __init__(
-        self, clear: list[Path], measured: list[tuple[Path, Path]], data: DataConfig, haze: HazeConfig, *, seed: int
+        self,
+        clear: list[Path],
+        measured: list[tuple[Path, Path]],
+        data: DataConfig,
+        haze: HazeConfig,
+        *,
+        seed: int,
+        labels: Path | None = None,
     ) -> None:
         self.clear = [p for p in clear if not held_out(p, data.holdout)]
+        self.labels = sky_and_distance(labels) if labels else {}
         self.measured = measured
         self.data, self.haze, self.seed = data, haze, seed
         if not self.clear and not measured:
@@ -150,25 +165,68 @@ class SyntheticHaze(Dataset[dict[str, Tensor]]):
         size = view_size(self.data, self.seed, index)
         rng = np.random.default_rng([self.seed, 0, index])
         turned = rng.random() < self.data.turned
-        image, depth = self._scene(size[::-1] if turned else size, rng)
+        scene = self._scene(size[::-1] if turned else size, rng)
         if turned:
             quarter = int(rng.choice([1, 3]))
-            image, depth = np.rot90(image, quarter), np.rot90(depth, quarter)
+            scene = Scene(*(plane if plane is None else np.rot90(plane, quarter) for plane in scene))
         if rng.random() < 0.5:
-            image, depth = image[:, ::-1], depth[:, ::-1]
-        sample = to_tensors(synthesise(image, depth, self.haze, rng))
-        return sample | {"depth": _planes(depth[..., None])}
+            scene = Scene(*(plane if plane is None else plane[:, ::-1] for plane in scene))
+        sample = to_tensors(synthesise(scene.clear, scene.depth, self.haze, rng, sky=scene.sky))
+        return sample | {"depth": _planes(scene.depth[..., None])}
 
-    def _scene(self, size: tuple[int, int], rng: np.random.Generator) -> tuple[Array, Array]:
-        """A clear picture and its depth, measured or drawn."""
+    def _scene(self, size: tuple[int, int], rng: np.random.Generator) -> "Scene":
+        """A clear picture and its depth: measured, labelled, another scene's, or drawn."""
         box = draw_box(self.data, rng)
         if self.measured and (not self.clear or rng.random() < self.data.measured):
             picture, distances = self.measured[int(rng.integers(len(self.measured)))]
-            return read_rgb(picture, box, size), farthest_at_one(read_depth(distances, box, size))
-        image = read_rgb(self.clear[int(rng.integers(len(self.clear)))], box, size)
-        coarse = averaged(image, size[0] // DEPTH_SCALE, size[1] // DEPTH_SCALE)
-        depth = resize_map(procedural_depth(coarse, rng), size)
-        return (aerial_veil(image, depth, rng) if rng.random() < self.haze.aerial else image), depth
+            return Scene(read_rgb(picture, box, size), farthest_at_one(read_depth(distances, box, size)), None)
+        path = self.clear[int(rng.integers(len(self.clear)))]
+        image, label = read_rgb(path, box, size), self.labels.get(path.stem)
+        sky = read_depth(label.sky, box, size) if label else None
+        if self.measured and rng.random() < self.data.borrowed:
+            distances = self.measured[int(rng.integers(len(self.measured)))][1]
+            depth = farthest_at_one(read_depth(distances, box, size))
+        elif label and sky is not None and rng.random() < self.data.labelled * label.trust:
+            depth = labelled_depth(image, read_depth(label.far, box, size), sky, rng)
+        else:
+            coarse = averaged(image, size[0] // DEPTH_SCALE, size[1] // DEPTH_SCALE)
+            depth = resize_map(procedural_depth(coarse, rng), size)
+        image = aerial_veil(image, depth, rng) if rng.random() < self.haze.aerial else image
+        return Scene(image, depth, sky)
+
+
+class Scene(NamedTuple):
+    """A clear picture (H, W, 3), its depth (H, W) with the farthest point near 1, and its sky (H, W), if known."""
+
+    clear: Array
+    depth: Array
+    sky: Array | None
+
+
+class Label(NamedTuple):
+    """Files of a picture's sky mask and relative distance, and how far the latter can be trusted, in [0, 1]."""
+
+    sky: Path
+    far: Path
+    trust: float
+
+
+def sky_and_distance(folder: Path) -> dict[str, Label]:
+    """Labels by the stem of the picture they belong to, from a folder with `sky/`, `far/` and, perhaps, `labels.csv`.
+
+    The table's columns are `name` and `agreement`, how well the distance agrees with itself: below 0.3 it is not
+    trusted at all, from 0.8 on fully.
+    """
+    table, agreement = folder / "labels.csv", {}
+    if table.exists():
+        with table.open(newline="") as lines:
+            agreement = {row["name"]: float(row["agreement"]) for row in csv.DictReader(lines)}
+    skies = {p.stem: p for p in list_images(folder / "sky")}
+    return {
+        p.stem: Label(skies[p.stem], p, float(np.clip((agreement.get(p.stem, 1.0) - 0.3) / 0.5, 0.0, 1.0)))
+        for p in list_images(folder / "far")
+        if p.stem in skies
+    }
 
 
 class HazyPhotographs(Dataset[dict[str, Tensor]]):
@@ -244,7 +302,9 @@ def to_tensors(sample: HazySample) -> dict[str, Tensor]:
         "hazy": _planes(sample.hazy),
         "clear": _planes(sample.clear),
         "transmission": torch.from_numpy(np.ascontiguousarray(sample.transmission[None])),
-        "airlight": torch.from_numpy(sample.airlight),
+        "airlight": torch.from_numpy(np.ascontiguousarray(sample.airlight)),
+        "light": _planes(sample.light),
+        "weight": torch.from_numpy(np.ascontiguousarray(sample.weight[None])),
         "density": torch.tensor(sample.density, dtype=torch.float32),
     }
 

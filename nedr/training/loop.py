@@ -3,10 +3,11 @@
 import math
 import time
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
+import numpy as np
 import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
@@ -16,9 +17,18 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from nedr.errors import NedrError, UsageError
 from nedr.model.depth import DepthNet
 from nedr.model.nedr import NeDR, NeDRConfig, scene_radiance
+from nedr.model.resample import averaged
 from nedr.training import config as configuration
 from nedr.training import losses
-from nedr.training.checkpoint import load_checkpoint, load_weights, save_checkpoint, save_weights
+from nedr.training.calibrate import calibrate
+from nedr.training.checkpoint import (
+    encoder_of,
+    is_first_format,
+    load_checkpoint,
+    load_weights,
+    save_checkpoint,
+    save_weights,
+)
 from nedr.training.data import (
     DataConfig,
     DrawnHaze,
@@ -45,8 +55,8 @@ class OptimConfig:
     steps: int = 20_000
     warm: int = 300  # steps of linear increase
     decay: int = 6_000  # steps of decay at the end: a run can be prolonged up to where they begin
-    encoder_rate: float = 2e-4
-    rate: float = 8e-4
+    encoder_rate: float = 1e-4
+    rate: float = 4e-4
     betas: tuple[float, float] = (0.9, 0.99)
     weight_decay: float = 1e-4
     clip: float = 1.0  # largest norm of the gradient
@@ -64,6 +74,7 @@ class LossConfig:
     radiance_l1: float = 1.0
     radiance_rms: float = 1.0
     transmission_l1: float = 0.5
+    transmission_log: float = 0.1
     transmission_edges: float = 0.5
     airlight_l1: float = 0.3
     density_l1: float = 0.02
@@ -129,6 +140,7 @@ class Paths:
     clear: Path | None = None
     depth: Path | None = None
     validation: Path | None = None
+    labels: Path | None = None  # sky masks and relative distances of the clear pictures
     init: Path | None = None  # published weights to start from
     hazy: Path | None = None  # real hazy photographs, for the unpaired stage
 
@@ -164,6 +176,10 @@ def rate_factor(step: int, config: OptimConfig) -> float:
 
 def build_model(config: NeDRConfig, init: Path | None) -> NeDR:
     """A network from published weights, or from scratch with the encoder's ImageNet start where one is published."""
+    if init is not None and is_first_format(init):
+        model = NeDR(config)
+        model.encoder.load_state_dict(encoder_of(init))
+        return model
     if init is not None:
         model = load_weights(init)
         if model.config != config:
@@ -193,16 +209,28 @@ def build_optimizer(model: NeDR | DepthNet, config: OptimConfig, *others: nn.Mod
     return torch.optim.AdamW(groups, betas=config.betas, weight_decay=config.weight_decay, fused=True)
 
 
-def warmup_losses(model: NeDR, batch: dict[str, Tensor], weights: LossConfig) -> dict[str, Tensor]:
-    """Supervised terms of one batch, weighted, under their names."""
-    estimate = model(batch["hazy"].contiguous(memory_format=torch.channels_last))
-    radiance = scene_radiance(batch["hazy"], estimate.transmission, estimate.airlight)
+def draw_lattice(view: torch.Size, strides: tuple[float, float], seed: int, step: int) -> tuple[int, int]:
+    """The size of the lattice on which step `step` asks for t of views (B, 3, H, W): any ratio between the strides."""
+    low, high = np.log(strides)
+    stride = np.exp(np.random.default_rng([seed, 4, step]).uniform(low, high))
+    return max(4, round(view[-2] / stride)), max(4, round(view[-1] / stride))
+
+
+def warmup_losses(
+    model: NeDR, batch: dict[str, Tensor], weights: LossConfig, lattice: tuple[int, int] | None = None
+) -> dict[str, Tensor]:
+    """Supervised terms of one batch, weighted, under their names; t is asked for on `lattice`."""
+    estimate = model(batch["hazy"].contiguous(memory_format=torch.channels_last), lattice)
+    radiance = scene_radiance(batch["hazy"], estimate.transmission, estimate.airlight, estimate.terms)
+    size = estimate.transmission.shape[-2:]
+    lattices = estimate.transmission, averaged(batch["transmission"], *size), losses.on_lattice(batch["weight"], *size)
     terms = {
-        "radiance_l1": losses.radiance_l1(radiance, batch["clear"]),
-        "radiance_rms": losses.radiance_rms(radiance, batch["clear"]),
-        "transmission_l1": losses.transmission_l1(estimate.transmission, batch["transmission"]),
-        "transmission_edges": losses.transmission_edges(estimate.transmission, batch["transmission"]),
-        "airlight_l1": losses.airlight_l1(estimate.airlight, batch["airlight"], batch["transmission"]),
+        "radiance_l1": losses.radiance_l1(radiance, batch["clear"], batch["weight"]),
+        "radiance_rms": losses.radiance_rms(radiance, batch["clear"], batch["weight"]),
+        "transmission_l1": losses.transmission_l1(*lattices),
+        "transmission_log": losses.transmission_log(*lattices),
+        "transmission_edges": losses.transmission_edges(*lattices),
+        "airlight_l1": losses.airlight_l1(estimate.airlight, estimate.terms, batch["light"], batch["transmission"]),
         "density_l1": losses.density_l1(estimate.density, batch["density"], model.config.density[0]),
     }
     return {name: value * getattr(weights, name) for name, value in terms.items()}
@@ -215,6 +243,8 @@ class Run:
         self.config, self.paths, self.fabric = config, paths, fabric
         torch.manual_seed(config.seed)
         self.model = self.placed(build_model(config.model, paths.init))
+        if paths.init is None or is_first_format(paths.init):
+            calibrate(self.model, first_views(config, paths).to(self.fabric.device))
         self.average = AveragedModel(self.model, multi_avg_fn=get_ema_multi_avg_fn(config.optim.ema))  # type: ignore[no-untyped-call]
         self.optimizer = self.ready(build_optimizer(self.model, config.optim))
         self.step = 0
@@ -264,7 +294,8 @@ class Run:
         """One optimiser step; returns every term and their total. Raises NedrError when the loss is not a number."""
         self.model.train()
         with self.fabric.autocast():
-            terms = warmup_losses(self.model, batch, self.config.loss)
+            lattice = draw_lattice(batch["hazy"].shape, self.config.data.strides, self.config.seed, self.step)
+            terms = warmup_losses(self.model, batch, self.config.loss, lattice)
         total = self.descend(terms, self.optimizer, self.model)
         self.advanced()
         return {"total": total, **terms}
@@ -331,13 +362,20 @@ def samples(config: TrainConfig, paths: Paths) -> Dataset[dict[str, Tensor]]:
         return Together(RebuiltITS(depth_pairs(paths.depth), config.data, seed=seed), drawn)
     clear = list_images(paths.clear, config.data.exclude) if paths.clear else []
     measured = depth_pairs(paths.depth) if paths.depth else []
-    synthetic = SyntheticHaze(clear, measured, config.data, config.haze, seed=seed)
+    synthetic = SyntheticHaze(clear, measured, config.data, config.haze, seed=seed, labels=paths.labels)
     if not unpaired:
         return synthetic
     if not paths.hazy:
         raise UsageError("the unpaired stage learns from hazy photographs: expected --hazy DIR")
     real = HazyPhotographs(list_images(paths.hazy), config.data, seed=seed)
     return Together(synthetic, real, DrawnHaze(unpaired.beta, config.haze, seed=seed))
+
+
+def first_views(config: TrainConfig, paths: Paths, *, count: int = 16) -> Tensor:
+    """Views (count, 3, H, W) that a run never learns from, of one size, to calibrate a new network on."""
+    data = samples(replace(config, data=replace(config.data, views=config.data.views[:1]), seed=config.seed + 1), paths)
+    name = "hazy" if config.unpaired is None or config.unpaired.source != "its" else "real"
+    return torch.stack([data[index][name] for index in range(count)])
 
 
 def batches(

@@ -6,38 +6,69 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from nedr.model.nedr import lattice_image
+from nedr.model.heads import airlight_at
+from nedr.model.resample import averaged
 
 
-def radiance_l1(predicted: Tensor, truth: Tensor) -> Tensor:
-    """mean |J^ - J| over pictures (B, 3, H, W)."""
-    return (predicted - truth).abs().mean()
+LEAST_T = 0.05  # of the logarithms
+AIRLIGHT_CELLS = 8  # a side, on which A(x) is compared
 
 
-def radiance_rms(predicted: Tensor, truth: Tensor) -> Tensor:
-    """mean over pictures of sqrt(mean (J^ - J)^2): what PSNR measures, and no dense picture rules the batch."""
-    return ((predicted - truth).square().mean(dim=(1, 2, 3)) + 1e-6).sqrt().mean()
+def radiance_l1(predicted: Tensor, truth: Tensor, weight: Tensor) -> Tensor:
+    """weighted mean |J^ - J| over pictures (B, 3, H, W), weight (B, 1, H, W)."""
+    return ((predicted - truth).abs() * weight).sum() / (3.0 * weight.sum()).clamp_min(1.0)
 
 
-def transmission_l1(predicted: Tensor, truth: Tensor) -> Tensor:
-    """mean |t^ - t| on the lattice: (B, 1, h, w) against the full truth (B, 1, H, W) averaged onto it."""
-    return (predicted - lattice_image(truth, *predicted.shape[-2:])).abs().mean()
+def radiance_rms(predicted: Tensor, truth: Tensor, weight: Tensor) -> Tensor:
+    """mean over pictures of sqrt(weighted mean (J^ - J)^2): what PSNR measures; no dense picture rules the batch."""
+    squares = ((predicted - truth).square() * weight).sum(dim=(1, 2, 3))
+    return (squares / (3.0 * weight.sum(dim=(1, 2, 3))).clamp_min(1.0) + 1e-6).sqrt().mean()
 
 
-def transmission_edges(predicted: Tensor, truth: Tensor) -> Tensor:
-    """sum over s = 1, 2, 4 of mean |D_s t^ - D_s t|, D_s t the differences of cells s apart along rows and columns.
+def on_lattice(weight: Tensor, height: int, width: int) -> Tensor:
+    """Weights (B, 1, H, W) on a lattice; a cell of which any part says nothing says nothing."""
+    whole = averaged((weight > 0).float(), height, width) > 0.99
+    return averaged(weight, height, width) * whole
+
+
+def transmission_l1(predicted: Tensor, truth: Tensor, weight: Tensor) -> Tensor:
+    """weighted mean |t^ - t|, everything (B, 1, h, w) on the lattice."""
+    return _mean((predicted - truth).abs(), weight)
+
+
+def transmission_log(predicted: Tensor, truth: Tensor, weight: Tensor) -> Tensor:
+    """weighted mean |log t^ - log t|, t at least 0.05: optical depth, which thin haze says little of. Shapes as above."""
+    return _mean((predicted.clamp_min(LEAST_T).log() - truth.clamp_min(LEAST_T).log()).abs(), weight)
+
+
+def transmission_edges(predicted: Tensor, truth: Tensor, weight: Tensor) -> Tensor:
+    """sum over s = 1, 2, 4 of weighted mean |D_s t^ - D_s t|, D_s the differences of cells s apart, both ways.
 
     Outlines of near things are few cells, so `transmission_l1` alone leaves them blurred. Shapes as there.
     """
-    error = predicted - lattice_image(truth, *predicted.shape[-2:])
-    steps = ((error[..., s:, :] - error[..., :-s, :], error[..., s:] - error[..., :-s]) for s in (1, 2, 4))
-    return torch.stack([0.5 * (down.abs().mean() + across.abs().mean()) for down, across in steps]).sum()
+    error = predicted - truth
+    terms = []
+    for s in (1, 2, 4):
+        down, across = error[..., s:, :] - error[..., :-s, :], error[..., s:] - error[..., :-s]
+        terms.append(0.5 * _mean(down.abs(), weight[..., s:, :] * weight[..., :-s, :]))
+        terms.append(0.5 * _mean(across.abs(), weight[..., s:] * weight[..., :-s]))
+    return torch.stack(terms).sum()
 
 
-def airlight_l1(predicted: Tensor, truth: Tensor, transmission: Tensor) -> Tensor:
-    """mean (1 - min t) |A^ - A| over (B, 3): A is asked for only as far as the picture shows it."""
-    shown = 1.0 - transmission.amin(dim=(1, 2, 3))
-    return (shown[:, None] * (predicted - truth).abs()).mean()
+def _mean(values: Tensor, weight: Tensor) -> Tensor:
+    return (values * weight).sum() / weight.sum().clamp_min(1.0)
+
+
+def airlight_l1(airlight: Tensor, terms: Tensor, light: Tensor, transmission: Tensor) -> Tensor:
+    """mean ((1 - t) + 0.2 (1 - min t)) |A^(x) - A(x)|: A is asked for as far as the picture shows it.
+
+    airlight (B, 3), terms (B, 3, 5) as `heads.airlight_at` takes them; A(x) (B, 3, H, W), t (B, 1, H, W).
+    """
+    shown = 1.0 - averaged(transmission, AIRLIGHT_CELLS, AIRLIGHT_CELLS)
+    least = shown.amax(dim=(1, 2, 3), keepdim=True)
+    predicted = airlight_at(airlight, terms, AIRLIGHT_CELLS, AIRLIGHT_CELLS)
+    error = (predicted - averaged(light, AIRLIGHT_CELLS, AIRLIGHT_CELLS)).abs()
+    return ((shown + 0.2 * least) * error).mean()
 
 
 def density_l1(predicted: Tensor, truth: Tensor, lowest: float) -> Tensor:
@@ -67,7 +98,7 @@ def depth_l1(predicted: Tensor, of_haze: Tensor, bounds: tuple[float, float]) ->
 
 def known_depth_l1(predicted: Tensor, truth: Tensor) -> Tensor:
     """mean |D(J) - d| on the lattice, (B, 1, h, w) against a measured or drawn depth (B, 1, H, W) averaged onto it."""
-    return (predicted - lattice_image(truth, *predicted.shape[-2:])).abs().mean()
+    return (predicted - averaged(truth, *predicted.shape[-2:])).abs().mean()
 
 
 def perceptual(features: Callable[[Tensor], list[Tensor]], predicted: Tensor, truth: Tensor) -> Tensor:

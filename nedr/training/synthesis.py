@@ -12,6 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from nedr.training import occlusion
+
 Array = NDArray[np.float32]
 Range = tuple[float, float]
 
@@ -27,16 +29,19 @@ class HazeConfig:
     beta_light: Range = (0.03, 1.0)  # drawn from instead, with probability `light`: most haze people meet is light
     light: float = 0.4
     airlight: Range = (0.65, 1.0)  # brightness of A
-    airlight_dark: Range = (0.35, 0.7)  # dusk, smoke: drawn from instead, with probability `dark`
-    dark: float = 0.1
+    airlight_dark: Range = (0.25, 0.7)  # dusk, smoke: drawn from instead, with probability `dark`
+    dark: float = 0.15
     tint_slight: float = 0.3  # probability of A off grey by a few hundredths
     tint_strong: float = 0.15  # probability of dusk blue or dust orange
     plain: float = 0.3  # probability of none of the next five: even haze of one colour, as outdoors by day
     patchy: float = 0.25  # probability that the haze itself is uneven
     ambient: float = 0.35  # probability that A is the scene's own light instead, as in rooms, woods and under cloud
     cast: float = 0.15  # probability of lamps or dusk that colour scene and airlight alike, which is to stay
-    lit: float = 0.25  # probability that A varies over the picture by up to a fifth, as light indoors and at dusk does
+    lit: float = 0.35  # probability that A varies over the picture: lit from a side, from above, by a lamp, or unevenly
     linear: float = 0.4  # probability that scene and airlight mix as light does, before the camera's gamma
+    occluded: float = 0.33  # probability that something lies on the picture: bars, captions, a dashboard (`occlusion`)
+    burnt: float = 0.12  # probability of a sky that outshines the haze before it, where a sky is known
+    fog: float = 0.04  # probability of dense fog before a dark scene, with lamps in it
     aerial: float = 0.5  # probability that an unmeasured clear picture keeps some natural veil, as most outdoor ones do
     clear: float = 0.08  # probability of no haze at all, t = 1
     noise: float = 0.3  # probability of sensor noise, sigma up to 0.02
@@ -45,13 +50,19 @@ class HazeConfig:
 
 
 class HazySample(NamedTuple):
-    """One supervised sample; I and J (H, W, 3), t (H, W), A (3,), beta a scalar."""
+    """One supervised sample.
+
+    I and J (H, W, 3); t (H, W); A (3,), the mean of A(x); A(x) as `light` (H, W, 3); beta a scalar; and how much each
+    pixel may teach (H, W): nothing where something lies on the picture, less in the sky.
+    """
 
     hazy: Array
     clear: Array
     transmission: Array
     airlight: Array
+    light: Array
     density: float
+    weight: Array
 
 
 def transmission(depth: Array, density: float) -> Array:
@@ -83,6 +94,62 @@ def smooth_noise(height: int, width: int, rng: np.random.Generator, *, cells: in
     coarse = rng.random((cells, cells), dtype=np.float32)
     field = np.asarray(Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC))
     return np.asarray(np.clip(field, 0.0, 1.0), np.float32)
+
+
+def octave_noise(height: int, width: int, rng: np.random.Generator) -> Array:
+    """Uneven like real smoke and fog banks: a sum of four octaves of smooth noise, (H, W) in [0, 1]."""
+    cells, persistence = int(rng.integers(2, 5)), rng.uniform(0.35, 0.7)
+    octaves = [smooth_noise(height, width, rng, cells=cells * 2**i) * persistence**i for i in range(4)]
+    total = np.asarray(np.sum(octaves, axis=0), np.float32)
+    low, high = float(total.min()), float(total.max())
+    return np.asarray((total - low) / max(high - low, 1e-6), np.float32)
+
+
+def uneven_light(airlight: Array, height: int, width: int, rng: np.random.Generator) -> Array:
+    """A(x) (H, W, 3) around A (3,): lit from one side, from above, by a lamp, or unevenly; sometimes of two colours."""
+    y, x = np.mgrid[0:height, 0:width].astype(np.float32)
+    y, x = 2.0 * (y + 0.5) / height - 1.0, 2.0 * (x + 0.5) / width - 1.0
+    kind, reach = rng.random(), rng.uniform(0.1, 0.45)
+    if kind < 0.35:
+        angle = rng.uniform(0.0, 2.0 * np.pi)
+        shape = np.cos(angle) * x + np.sin(angle) * y
+    elif kind < 0.6:
+        shape = -y * (1.0 if rng.random() < 0.75 else -1.0) + 0.3 * rng.uniform(-1.0, 1.0) * x
+    elif kind < 0.85:
+        away = np.hypot(x - rng.uniform(-1.2, 1.2), (y - rng.uniform(-1.2, 0.8)) * height / width)
+        shape = 2.0 * np.exp(-np.square(away / rng.uniform(0.6, 1.6))) - 0.7
+    else:
+        shape = 2.0 * smooth_noise(height, width, rng, cells=int(rng.integers(2, 5))) - 1.0
+    shape = shape - shape.mean()
+    tint = rng.normal(0.0, 0.25, 3) if rng.random() < 0.4 else np.zeros(3)
+    light = airlight * (1.0 + reach * shape[..., None] * (1.0 + tint))
+    return np.asarray(np.clip(light, 0.02, 1.0), np.float32)
+
+
+def labelled_depth(image: Array, far: Array, sky: Array, rng: np.random.Generator) -> Array:
+    """Depth (H, W) in (0, 1] of an outdoor picture from its relative distance and sky, both (H, W) in [0, 1].
+
+    d = near / (1 - (1 - near) 0.92 far), guided by the picture (He & Sun 2013), the sky at 1. `near` is the nearest
+    thing's share of the farthest's distance: small in a street, large from a hill.
+    """
+    near = rng.uniform(0.06, 0.25) if rng.random() < 0.75 else rng.uniform(0.25, 0.8)
+    depth = near / (1.0 - (1.0 - near) * 0.92 * far)
+    depth = guided(image.mean(axis=-1), depth.astype(np.float32), max(2, image.shape[1] // 32))
+    outside = depth[sky < 0.5]
+    reach = rng.uniform(0.6, 1.0) / max(float(outside.max()), 1e-3) if outside.size else 1.0  # the skyline before the sky
+    return np.asarray(np.where(sky >= 0.5, 1.0, depth * reach).clip(0.02, 1.0), np.float32)
+
+
+def guided(guide: Array, values: Array, radius: int) -> Array:
+    """Guided filter (He & Sun 2013) of `values` (H, W) by `guide` (H, W), both in [0, 1]."""
+    from scipy.ndimage import uniform_filter
+
+    def mean(plane: Array) -> Array:
+        return np.asarray(uniform_filter(plane, 2 * radius + 1, mode="nearest"), np.float32)
+
+    guide_mean, values_mean = mean(guide), mean(values)
+    slope = (mean(guide * values) - guide_mean * values_mean) / (mean(guide * guide) - guide_mean**2 + 1e-3)
+    return np.asarray(mean(slope) * guide + mean(values_mean - slope * guide_mean), np.float32)
 
 
 def segments(image: Array, rng: np.random.Generator) -> NDArray[np.int64]:
@@ -211,32 +278,72 @@ def degrade(image: Array, config: HazeConfig, rng: np.random.Generator) -> Array
     return np.asarray(Image.open(buffer), np.float32) / np.float32(255.0)
 
 
-def synthesise(clear: Array, depth: Array, config: HazeConfig, rng: np.random.Generator) -> HazySample:
-    """Draw haze for a clear picture of known or drawn depth, both (H, W, ...), and say exactly what was drawn."""
-    height, width = depth.shape
+def synthesise(
+    clear: Array, depth: Array, config: HazeConfig, rng: np.random.Generator, *, sky: Array | None = None
+) -> HazySample:
+    """Draw haze for a clear picture of known or drawn depth, both (H, W, ...), and say exactly what was drawn.
+
+    `sky` (H, W) in [0, 1] is where the picture shows open sky, if that is known.
+    """
     if rng.random() < config.plain:
-        config = replace(config, patchy=0.0, ambient=0.0, cast=0.0, lit=0.0, linear=0.0)
+        config = replace(config, patchy=0.0, ambient=0.0, cast=0.0, lit=0.0, linear=0.0, burnt=0.0, fog=0.0)
     if rng.random() < config.exposure:
         clear = vary_exposure(clear, rng)
     cast = draw_cast(rng) if rng.random() < config.cast else np.ones(3, np.float32)
-    clear = clear * cast
-    density = float(rng.uniform(*(config.beta_light if rng.random() < config.light else config.beta)))
-    optical = density * depth
-    if rng.random() < config.patchy:
-        unevenness = smooth_noise(height, width, rng, cells=int(rng.integers(3, 9)))
-        optical = optical * (0.3 + 1.4 * unevenness) + rng.uniform(0.0, 0.6) * unevenness
-    t = np.exp(-optical).astype(np.float32)
-    ambient = rng.random() < config.ambient
+    fog = rng.random() < config.fog
+    clear = clear * (cast * np.float32(rng.uniform(0.3, 0.7) if fog else 1.0))
+    density = draw_density(config, rng, fog=fog)
+    t = draw_transmission(depth, density, config, rng)
+    ambient = rng.random() < config.ambient and not fog
     airlight = ambient_airlight(clear, rng) if ambient else draw_airlight(config, rng) * cast
     if rng.random() < config.clear:
         t, density = np.ones_like(t), 0.0
-    light = airlight
+    light = np.broadcast_to(airlight, clear.shape)
     if rng.random() < config.lit:
-        unevenness = smooth_noise(height, width, rng, cells=int(rng.integers(2, 5)))
-        light = np.clip(airlight * (0.8 + 0.4 * unevenness[..., None]), 0.0, 1.0)
+        light = uneven_light(airlight, *depth.shape, rng)
+        airlight = light.mean(axis=(0, 1))
     if rng.random() < config.linear:
         hazy = add_linear_haze(clear, t, light)
-        t = apparent_transmission(hazy, clear, airlight, t)
+        t = apparent_transmission(hazy, clear, light, t)
     else:
         hazy = add_haze(clear, t, light)
-    return HazySample(degrade(hazy, config, rng), clear, t, airlight, density)
+    hazy, weight = put_on_top(hazy, sky, config, rng, lamps=fog and rng.random() < 0.7)
+    clear = np.where(weight[..., None] > 0, clear, hazy)
+    return HazySample(degrade(hazy, config, rng), clear, t, airlight, light, density, weight)
+
+
+def draw_density(config: HazeConfig, rng: np.random.Generator, *, fog: bool) -> float:
+    """Draw beta: light, as most haze that people meet, or dense, or a fog in which little is left to see."""
+    if fog:
+        return float(rng.uniform(1.5, 5.0))
+    return float(rng.uniform(*(config.beta_light if rng.random() < config.light else config.beta)))
+
+
+def draw_transmission(depth: Array, density: float, config: HazeConfig, rng: np.random.Generator) -> Array:
+    """t (H, W) of haze that is even, or patchy: thicker in some places, or lying on the scene whatever its depth."""
+    optical = density * depth
+    if rng.random() < config.patchy:
+        height, width = depth.shape
+        octaves = rng.random() < 0.6
+        cells = int(rng.integers(3, 9))
+        thick = octave_noise(height, width, rng) if octaves else smooth_noise(height, width, rng, cells=cells)
+        optical = optical * (0.3 + 1.4 * thick) + rng.uniform(0.0, 1.2 if octaves else 0.6) * thick
+    return np.exp(-optical).astype(np.float32)
+
+
+def put_on_top(
+    hazy: Array, sky: Array | None, config: HazeConfig, rng: np.random.Generator, *, lamps: bool
+) -> tuple[Array, Array]:
+    """What outshines or covers the haze, and the weight (H, W) that is left to each pixel."""
+    weight = np.ones(hazy.shape[:2], np.float32) if sky is None else (1.0 - 0.5 * sky).astype(np.float32)
+    if sky is not None and rng.random() < config.burnt:
+        white = rng.uniform(0.9, 1.0) * np.array([1.0, rng.uniform(0.97, 1.0), rng.uniform(0.93, 1.0)])
+        share = sky[..., None] * rng.uniform(0.6, 1.0)
+        hazy, weight = np.asarray(hazy * (1 - share) + white * share, np.float32), weight * (sky < 0.02)
+    if lamps:
+        hazy, shining = occlusion.glow(hazy, rng)
+        weight = weight * ~shining
+    if rng.random() < config.occluded:
+        hazy, covered = occlusion.occlude(hazy.clip(0.0, 1.0), rng)
+        weight = weight * ~covered
+    return hazy, np.asarray(weight, np.float32)

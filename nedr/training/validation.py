@@ -55,7 +55,7 @@ def picture_grid(model: NeDR, hazy: Tensor, truth: Tensor | None = None, *, rows
     """A batch's first samples as one picture (3, rows * H, 3 or 4 * W): input, result, truth if known, transmission."""
     hazy = hazy[:rows]
     estimate = model(hazy)
-    result = scene_radiance(hazy, estimate.transmission, estimate.airlight).clamp(0, 1)
+    result = scene_radiance(hazy, estimate.transmission, estimate.airlight, estimate.terms).clamp(0, 1)
     shown = F.interpolate(estimate.transmission, hazy.shape[-2:]).expand(-1, 3, -1, -1)
     columns = (hazy, result, shown) if truth is None else (hazy, result, truth[:rows], shown)
     return torch.cat([torch.cat(list(column), dim=1) for column in columns], dim=2)
