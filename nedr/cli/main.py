@@ -377,6 +377,9 @@ def _train_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--hazy", type=Path, metavar="DIR", help="real hazy photographs, for the unpaired stage")
     parser.add_argument("--depth", type=Path, metavar="DIR", help="clear photographs with measured depth")
     parser.add_argument(
+        "--labels", type=Path, metavar="DIR", help="sky masks and distances of the clear photographs: sky/, far/, labels.csv"
+    )
+    parser.add_argument(
         "--val", type=Path, metavar="PAIRS.csv", help="pairs to validate on, with columns set,hazy,clear"
     )
     parser.add_argument("--init", type=Path, metavar="WEIGHTS", help="weights to start from")
@@ -401,7 +404,13 @@ def _train(arguments: argparse.Namespace) -> int:
 
         run = config.load(loop.TrainConfig, arguments.config, dict(map(config.parse_override, arguments.set)))
         paths = loop.Paths(
-            arguments.out, arguments.clear, arguments.depth, arguments.val, arguments.init, arguments.hazy
+            out=arguments.out,
+            clear=arguments.clear,
+            depth=arguments.depth,
+            labels=arguments.labels,
+            validation=arguments.val,
+            init=arguments.init,
+            hazy=arguments.hazy,
         )
         if arguments.threads:
             torch.set_num_threads(arguments.threads)
@@ -425,6 +434,9 @@ def _ablate_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--val", required=True, type=Path, metavar="PAIRS.csv", help="pairs, columns set,hazy,clear")
     parser.add_argument("--clear", type=Path, metavar="DIR", help="clear photographs")
     parser.add_argument("--depth", type=Path, metavar="DIR", help="clear photographs with measured depth")
+    parser.add_argument(
+        "--labels", type=Path, metavar="DIR", help="sky masks and distances of the clear photographs: sky/, far/, labels.csv"
+    )
     parser.add_argument("--steps", required=True, type=_count, help="of every run")
     parser.add_argument("--seeds", type=_count, default=3, help="runs of each variant (3)")
     parser.add_argument(
@@ -440,7 +452,7 @@ def _ablate(arguments: argparse.Namespace) -> int:
         from nedr.training import ablate, config, loop
 
         recipe = config.load(loop.TrainConfig, arguments.config, dict(map(config.parse_override, arguments.set)))
-        paths = loop.Paths(arguments.out, clear=arguments.clear, depth=arguments.depth, validation=arguments.val)
+        paths = loop.Paths(arguments.out, clear=arguments.clear, depth=arguments.depth, labels=arguments.labels, validation=arguments.val)
         if arguments.threads:
             torch.set_num_threads(arguments.threads)
 
