@@ -377,6 +377,9 @@ def _train_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--hazy", type=Path, metavar="DIR", help="real hazy photographs, for the unpaired stage")
     parser.add_argument("--depth", type=Path, metavar="DIR", help="clear photographs with measured depth")
     parser.add_argument(
+        "--labels", type=Path, metavar="DIR", help="sky/ and far/ of the clear photographs, and labels.csv"
+    )
+    parser.add_argument(
         "--labels", type=Path, metavar="DIR", help="sky masks and distances of the clear photographs: sky/, far/, labels.csv"
     )
     parser.add_argument(
@@ -434,6 +437,9 @@ def _ablate_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--val", required=True, type=Path, metavar="PAIRS.csv", help="pairs, columns set,hazy,clear")
     parser.add_argument("--clear", type=Path, metavar="DIR", help="clear photographs")
     parser.add_argument("--depth", type=Path, metavar="DIR", help="clear photographs with measured depth")
+    parser.add_argument(
+        "--labels", type=Path, metavar="DIR", help="sky/ and far/ of the clear photographs, and labels.csv"
+    )
     parser.add_argument(
         "--labels", type=Path, metavar="DIR", help="sky masks and distances of the clear photographs: sky/, far/, labels.csv"
     )
