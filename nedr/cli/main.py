@@ -380,9 +380,6 @@ def _train_arguments(parser: argparse.ArgumentParser) -> None:
         "--labels", type=Path, metavar="DIR", help="sky/ and far/ of the clear photographs, and labels.csv"
     )
     parser.add_argument(
-        "--labels", type=Path, metavar="DIR", help="sky masks and distances of the clear photographs: sky/, far/, labels.csv"
-    )
-    parser.add_argument(
         "--val", type=Path, metavar="PAIRS.csv", help="pairs to validate on, with columns set,hazy,clear"
     )
     parser.add_argument("--init", type=Path, metavar="WEIGHTS", help="weights to start from")
@@ -439,9 +436,6 @@ def _ablate_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--depth", type=Path, metavar="DIR", help="clear photographs with measured depth")
     parser.add_argument(
         "--labels", type=Path, metavar="DIR", help="sky/ and far/ of the clear photographs, and labels.csv"
-    )
-    parser.add_argument(
-        "--labels", type=Path, metavar="DIR", help="sky masks and distances of the clear photographs: sky/, far/, labels.csv"
     )
     parser.add_argument("--steps", required=True, type=_count, help="of every run")
     parser.add_argument("--seeds", type=_count, default=3, help="runs of each variant (3)")
