@@ -54,6 +54,7 @@ class OptimConfig:
 
     steps: int = 20_000
     warm: int = 300  # steps of linear increase
+    frozen: int = 0  # first steps in which the encoder, which comes trained, stays as it is: a third cheaper
     decay: int = 6_000  # steps of decay at the end: a run can be prolonged up to where they begin
     encoder_rate: float = 1e-4
     rate: float = 4e-4
@@ -293,6 +294,7 @@ class Run:
     def advance(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """One optimiser step; returns every term and their total. Raises NedrError when the loss is not a number."""
         self.model.train()
+        self.model.encoder.requires_grad_(self.step >= self.config.optim.frozen)
         with self.fabric.autocast():
             lattice = draw_lattice(batch["hazy"].shape, self.config.data.strides, self.config.seed, self.step)
             terms = warmup_losses(self.model, batch, self.config.loss, lattice)
