@@ -39,6 +39,7 @@ from nedr.training.data import (
     depth_pairs,
     list_images,
 )
+from nedr.training.muon import Muon, is_kernel
 from nedr.training.synthesis import HazeConfig
 from nedr.training.validation import Validation, picture_grid
 
@@ -58,6 +59,8 @@ class OptimConfig:
     decay: int = 6_000  # steps of decay at the end: a run can be prolonged up to where they begin
     encoder_rate: float = 1e-4
     rate: float = 4e-4
+    muon: bool = True  # kernels of the decoder take orthogonal steps
+    muon_rate: float = 1e-3
     betas: tuple[float, float] = (0.9, 0.99)
     weight_decay: float = 1e-4
     clip: float = 1.0  # largest norm of the gradient
@@ -206,8 +209,11 @@ def build_optimizer(model: NeDR | DepthNet, config: OptimConfig, *others: nn.Mod
     encoder = list(model.encoder.parameters())
     known = {id(p) for p in encoder}
     rest = [p for module in (model, *others) for p in module.parameters() if id(p) not in known]
-    groups = [{"params": encoder, "lr": config.encoder_rate}, {"params": rest, "lr": config.rate}]
-    return torch.optim.AdamW(groups, betas=config.betas, weight_decay=config.weight_decay, fused=True)
+    kernels = [p for p in rest if config.muon and is_kernel(p)]
+    others_ = [p for p in rest if not (config.muon and is_kernel(p))]
+    groups: list[dict[str, Any]] = [{"params": encoder, "encoder": True}, {"params": others_}]
+    groups += [{"params": kernels, "muon": True}] if kernels else []
+    return Muon(groups, lr=config.rate, betas=config.betas, weight_decay=config.weight_decay, fused=True)
 
 
 def draw_lattice(view: torch.Size, strides: tuple[float, float], seed: int, step: int) -> tuple[int, int]:
@@ -312,8 +318,8 @@ class Run:
                 f"the loss is {total.item()} at step {self.step}: the last checkpoint is good; lower the rate"
             )
         optim, factor = self.config.optim, scale * rate_factor(self.step, self.config.optim)
-        rates = [optim.encoder_rate, optim.rate][-len(optimizer.param_groups) :]
-        for group, rate in zip(optimizer.param_groups, rates, strict=True):
+        for group in optimizer.param_groups:
+            rate = optim.encoder_rate if group.get("encoder") else optim.muon_rate if group.get("muon") else optim.rate
             group["lr"] = rate * factor
         optimizer.zero_grad()
         self.fabric.backward(total)
