@@ -452,7 +452,13 @@ def _ablate(arguments: argparse.Namespace) -> int:
         from nedr.training import ablate, config, loop
 
         recipe = config.load(loop.TrainConfig, arguments.config, dict(map(config.parse_override, arguments.set)))
-        paths = loop.Paths(arguments.out, clear=arguments.clear, depth=arguments.depth, labels=arguments.labels, validation=arguments.val)
+        paths = loop.Paths(
+            arguments.out,
+            clear=arguments.clear,
+            depth=arguments.depth,
+            labels=arguments.labels,
+            validation=arguments.val,
+        )
         if arguments.threads:
             torch.set_num_threads(arguments.threads)
 

@@ -91,7 +91,8 @@ def polynomials(height: Size, width: Size, like: Tensor) -> Tensor:
 def airlight_at(airlight: Tensor, terms: Tensor, height: Size, width: Size) -> Tensor:
     """A(x) = A + sum_k c_k p_k(x) within [0, 1], p_k as in `polynomials`: (B, 3), (B, 3, TERMS) -> (B, 3, h, w)."""
     smooth = terms @ polynomials(height, width, airlight).flatten(1)  # (B, 3, h * w)
-    return (airlight[:, :, None] + smooth).clamp(0.0, 1.0).unflatten(2, (height, width))
+    within = (airlight[:, :, None] + smooth).clamp(0.0, 1.0)
+    return within.unflatten(2, (height, width))  # type: ignore[no-any-return, no-untyped-call]
 
 
 def brightest(image: Tensor) -> Tensor:

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from nedr.model.heads import SLOPE
+from nedr.model.resample import Size, numbers
 
 FREQUENCIES = 4
 COORDINATES = 2 + 4 * FREQUENCIES + 2  # offset, sin and cos of it at four frequencies, query cell size; x and y in turn
@@ -37,8 +38,8 @@ class PositionCode(nn.Module):
 
     def forward(self, across: Tensor, down: Tensor, cell: tuple[Tensor, Tensor]) -> Tensor:
         """Offsets (W,) and (H,), or both (..., N), query cell (x, y), in coarse cells -> (H, W, C), or (..., N, C)."""
-        x = self.across(positional_encoding(across, cell[0]))
-        y = self.down(positional_encoding(down, cell[1]))
+        x: Tensor = self.across(positional_encoding(across, cell[0]))
+        y: Tensor = self.down(positional_encoding(down, cell[1]))
         return y[:, None] + x[None] if across.dim() == 1 else y + x
 
 
@@ -78,7 +79,7 @@ class IDRM(nn.Module):
         answer: Tensor = self.last(total)
         return answer
 
-    def lattice(self, grid: Tensor, height: int | Tensor, width: int | Tensor) -> Tensor:
+    def lattice(self, grid: Tensor, height: Size, width: Size) -> Tensor:
         """Ask at the centres of a (height, width) lattice over the whole picture: returns (B, outputs, height, width).
 
         Any size, and the very values of `forward` there: rows and columns of cells are gathered, not points.
@@ -107,9 +108,9 @@ class IDRM(nn.Module):
         return x
 
 
-def _offsets(grid: Tensor, count: int | Tensor, axis: int) -> tuple[Tensor, Tensor, Tensor]:
+def _offsets(grid: Tensor, count: Size, axis: int) -> tuple[Tensor, Tensor, Tensor]:
     """Of `count` query rows or columns: index of the cell before each (in padded cells), offset from it, cell size."""
     size = torch.as_tensor(grid.shape[axis] / count, dtype=grid.dtype, device=grid.device)
-    position = (torch.arange(count, device=grid.device, dtype=grid.dtype) + 0.5) * size - 0.5
+    position = (numbers(count, grid) + 0.5) * size - 0.5
     lower = position.floor()
     return (lower + 1.0).long(), position - lower, size

@@ -47,7 +47,7 @@ class NeDRConfig:
     airlight: Literal["predicted", "brightest", "dark_channel"] = "predicted"
     transmission: tuple[float, float] = (0.03, 1.0)
     density: tuple[float, float] = (0.05, 4.0)
-    cues: bool = True  # the lattice also sees what is darkest, brightest and how strong contrast is in cells and patches
+    cues: bool = True  # the lattice also sees the darkest, the brightest and the contrast of cells and patches
     kan_cid: bool = True  # the three switches of the ablation
     idrm: bool = True
     drem: bool = True

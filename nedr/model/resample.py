@@ -22,7 +22,12 @@ def sampled(x: Tensor, height: Size, width: Size) -> Tensor:
 
 def centres(count: Size, like: Tensor) -> Tensor:
     """Cell centres of a raster's axis in [-1, 1]: (count,)."""
-    return (torch.arange(count, device=like.device, dtype=like.dtype) + 0.5) * (2.0 / count) - 1.0
+    return (numbers(count, like) + 0.5) * (2.0 / count) - 1.0
+
+
+def numbers(count: Size, like: Tensor) -> Tensor:
+    """0, 1, ... in the type and place of `like`: (count,)."""
+    return torch.arange(count, device=like.device, dtype=like.dtype)  # type: ignore[arg-type]  # takes tensors too
 
 
 def _applied(x: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
@@ -32,8 +37,8 @@ def _applied(x: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
 def _overlaps(x: Tensor, axis: int, count: Size) -> Tensor:
     """(count, n): which part of each target cell every source cell of an axis covers."""
     size = x.shape[axis]
-    source = torch.arange(size, device=x.device, dtype=x.dtype)
-    first = torch.arange(count, device=x.device, dtype=x.dtype)[:, None] * (size / count)
+    source = numbers(size, x)
+    first = numbers(count, x)[:, None] * (size / count)
     shared = torch.minimum(source + 1.0, first + size / count) - torch.maximum(source, first)
     return shared.clamp_min(0.0) * (count / size)
 
@@ -42,5 +47,5 @@ def _tents(x: Tensor, axis: int, count: Size) -> Tensor:
     """(count, n): the weight of every source cell of an axis at each target centre; the outer cells reach further."""
     size = x.shape[axis]
     position = ((centres(count, x) + 1.0) * (size / 2.0) - 0.5).clamp(0.0, size - 1.0)
-    source = torch.arange(size, device=x.device, dtype=x.dtype)
+    source = numbers(size, x)
     return (1.0 - (position[:, None] - source).abs()).clamp_min(0.0)

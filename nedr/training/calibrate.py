@@ -1,7 +1,7 @@
 """A calibrated start: one pass over some views after which every layer gives outputs of a known spread.
 
-Layer-sequential unit variance (Mishkin & Matas, "All you need is a good init", 2016), with the spread chosen by layer. A
-decoder that begins so can learn at one rate throughout, and no level of features vanishes or drowns the others.
+Layer-sequential unit variance (Mishkin & Matas, "All you need is a good init", 2016), with the spread chosen by layer.
+A decoder that begins so can learn at one rate throughout, and no level of features vanishes or drowns the others.
 """
 
 from collections.abc import Callable
@@ -58,8 +58,7 @@ class _Scaled:
         self.spread, self.done = spread, False
 
     def __call__(self, module: nn.Module, inputs: tuple[Any, ...], output: Tensor) -> Tensor | None:
-        weights = [module.base.weight, module.spline.weight] if isinstance(module, KANLinear) else [module.weight]
-        bias = module.base.bias if isinstance(module, KANLinear) else module.bias
+        weights, bias = _parameters(module)
         if self.done or not any(weight.any() for weight in weights):  # zero on purpose
             return None
         self.done = True
@@ -69,6 +68,14 @@ class _Scaled:
         if bias is not None:
             bias.mul_(scale)
         return output * scale
+
+
+def _parameters(module: nn.Module) -> tuple[list[Tensor], Tensor | None]:
+    """A layer's kernels and its bias, if it has one."""
+    if isinstance(module, KANLinear):
+        return [module.base.weight, module.spline.weight], module.base.bias
+    assert isinstance(module, nn.Conv2d | nn.Linear)
+    return [module.weight], module.bias
 
 
 def _standardise(module: nn.Module, inputs: tuple[Any, ...], output: Tensor) -> Tensor:

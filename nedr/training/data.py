@@ -3,6 +3,7 @@
 import csv
 import fnmatch
 import zlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -168,9 +169,9 @@ class SyntheticHaze(Dataset[dict[str, Tensor]]):
         scene = self._scene(size[::-1] if turned else size, rng)
         if turned:
             quarter = int(rng.choice([1, 3]))
-            scene = Scene(*(plane if plane is None else np.rot90(plane, quarter) for plane in scene))
+            scene = scene.changed(lambda plane: np.rot90(plane, quarter))
         if rng.random() < 0.5:
-            scene = Scene(*(plane if plane is None else plane[:, ::-1] for plane in scene))
+            scene = scene.changed(lambda plane: plane[:, ::-1])
         sample = to_tensors(synthesise(scene.clear, scene.depth, self.haze, rng, sky=scene.sky))
         return sample | {"depth": _planes(scene.depth[..., None])}
 
@@ -201,6 +202,10 @@ class Scene(NamedTuple):
     clear: Array
     depth: Array
     sky: Array | None
+
+    def changed(self, how: Callable[[Array], Array]) -> "Scene":
+        """The scene with every plane turned or mirrored alike."""
+        return Scene(how(self.clear), how(self.depth), None if self.sky is None else how(self.sky))
 
 
 class Label(NamedTuple):

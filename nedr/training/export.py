@@ -40,7 +40,11 @@ class Graph:
 
 
 VIEW_AXES, LATTICE_AXES = {2: "height", 3: "width"}, {2: "rows", 3: "columns"}
-DEHAZING = Graph(("view",), ("transmission", "airlight", "density"), {"view": VIEW_AXES, "transmission": LATTICE_AXES})
+DEHAZING = Graph(
+    ("view",),
+    ("transmission", "airlight", "density", "terms"),
+    {"view": VIEW_AXES, "transmission": LATTICE_AXES},
+)
 REHAZING = Graph(
     ("view", "density", "airlight"),
     ("depth", "residual"),

@@ -9,7 +9,6 @@ from torch.nn import functional as F
 from nedr.model.heads import airlight_at
 from nedr.model.resample import averaged
 
-
 LEAST_T = 0.05  # of the logarithms
 AIRLIGHT_CELLS = 8  # a side, on which A(x) is compared
 
@@ -37,7 +36,7 @@ def transmission_l1(predicted: Tensor, truth: Tensor, weight: Tensor) -> Tensor:
 
 
 def transmission_log(predicted: Tensor, truth: Tensor, weight: Tensor) -> Tensor:
-    """weighted mean |log t^ - log t|, t at least 0.05: optical depth, which thin haze says little of. Shapes as above."""
+    """weighted mean |log t^ - log t|, t at least 0.05: of optical depth. Shapes as above."""
     return _mean((predicted.clamp_min(LEAST_T).log() - truth.clamp_min(LEAST_T).log()).abs(), weight)
 
 

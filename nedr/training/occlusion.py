@@ -58,9 +58,7 @@ def _rectangle(on: ImageDraw.ImageDraw, mask: ImageDraw.ImageDraw, box: tuple[fl
         mask.rectangle((x0, y0, x1 - 1, y1 - 1), fill=255)
 
 
-def _bars(
-    on: ImageDraw.ImageDraw, mask: ImageDraw.ImageDraw, size: tuple[int, int], rng: np.random.Generator
-) -> None:
+def _bars(on: ImageDraw.ImageDraw, mask: ImageDraw.ImageDraw, size: tuple[int, int], rng: np.random.Generator) -> None:
     """Letterbox or side bars, of one or two widths."""
     width, height = size
     first, second = rng.uniform(0.02, 0.2, 2)
@@ -74,9 +72,7 @@ def _bars(
         _rectangle(on, mask, (width * (1.0 - second), 0, width, height), colour)
 
 
-def _frame(
-    on: ImageDraw.ImageDraw, mask: ImageDraw.ImageDraw, size: tuple[int, int], rng: np.random.Generator
-) -> None:
+def _frame(on: ImageDraw.ImageDraw, mask: ImageDraw.ImageDraw, size: tuple[int, int], rng: np.random.Generator) -> None:
     """A frame around the picture, thin or thick."""
     width, height = size
     side = max(1.0, rng.uniform(0.005, 0.08) * min(size))
@@ -90,11 +86,12 @@ def _line(on: ImageDraw.ImageDraw, mask: ImageDraw.ImageDraw, size: tuple[int, i
     width, height = size
     thick = max(1, round(rng.uniform(0.005, 0.04) * min(size)))
     if rng.random() < 0.5:
-        ends = ((0, rng.uniform(0, height)), (width, rng.uniform(0, height)))
+        start, end = (0.0, rng.uniform(0, height)), (float(width), rng.uniform(0, height))
+        straight = (end[0], start[1])
     else:
-        ends = ((rng.uniform(0, width), 0), (rng.uniform(0, width), height))
-    if rng.random() < 0.4:  # straight
-        ends = (ends[0], (ends[1][0], ends[0][1]) if ends[1][0] == width else (ends[0][0], height))
+        start, end = (rng.uniform(0, width), 0.0), (rng.uniform(0, width), float(height))
+        straight = (start[0], end[1])
+    ends = (start, straight if rng.random() < 0.4 else end)
     on.line(ends, fill=any_colour(rng), width=thick)
     mask.line(ends, fill=255, width=thick)
 
@@ -154,9 +151,7 @@ def _pillar(
     mask.polygon(outline, fill=255)
 
 
-def _close(
-    on: ImageDraw.ImageDraw, mask: ImageDraw.ImageDraw, size: tuple[int, int], rng: np.random.Generator
-) -> None:
+def _close(on: ImageDraw.ImageDraw, mask: ImageDraw.ImageDraw, size: tuple[int, int], rng: np.random.Generator) -> None:
     """Something close by, a hand, a leaf, a head, a lens hood: a rough round shape that an edge cuts."""
     width, height = size
     angle = np.linspace(0.0, 2.0 * np.pi, 16, endpoint=False)

@@ -135,8 +135,8 @@ def labelled_depth(image: Array, far: Array, sky: Array, rng: np.random.Generato
     near = rng.uniform(0.06, 0.25) if rng.random() < 0.75 else rng.uniform(0.25, 0.8)
     depth = near / (1.0 - (1.0 - near) * 0.92 * far)
     depth = guided(image.mean(axis=-1), depth.astype(np.float32), max(2, image.shape[1] // 32))
-    outside = depth[sky < 0.5]
-    reach = rng.uniform(0.6, 1.0) / max(float(outside.max()), 1e-3) if outside.size else 1.0  # the skyline before the sky
+    skyline = float(depth[sky < 0.5].max(initial=1e-3))  # the farthest that is not sky, which lies before it
+    reach = rng.uniform(0.6, 1.0) / skyline if (sky < 0.5).any() else 1.0
     return np.asarray(np.where(sky >= 0.5, 1.0, depth * reach).clip(0.02, 1.0), np.float32)
 
 
@@ -300,7 +300,7 @@ def synthesise(
         t, density = np.ones_like(t), 0.0
     light = np.broadcast_to(airlight, clear.shape)
     if rng.random() < config.lit:
-        light = uneven_light(airlight, *depth.shape, rng)
+        light = uneven_light(airlight, depth.shape[0], depth.shape[1], rng)
         airlight = light.mean(axis=(0, 1))
     if rng.random() < config.linear:
         hazy = add_linear_haze(clear, t, light)
@@ -328,7 +328,7 @@ def draw_transmission(depth: Array, density: float, config: HazeConfig, rng: np.
         cells = int(rng.integers(3, 9))
         thick = octave_noise(height, width, rng) if octaves else smooth_noise(height, width, rng, cells=cells)
         optical = optical * (0.3 + 1.4 * thick) + rng.uniform(0.0, 1.2 if octaves else 0.6) * thick
-    return np.exp(-optical).astype(np.float32)
+    return np.asarray(np.exp(-optical), np.float32)
 
 
 def put_on_top(

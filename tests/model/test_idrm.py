@@ -40,12 +40,11 @@ def test_answer_does_not_depend_on_the_other_points(field):
     torch.testing.assert_close(together, alone, rtol=0, atol=1e-12)
 
 
-@pytest.mark.parametrize("ratio", [(1, 1), (2, 2), (3, 4), (1, 5)])
-def test_fast_lattice_equals_points(ratio):
+@pytest.mark.parametrize(("height", "width"), [(4, 5), (8, 10), (12, 20), (7, 9), (3, 2), (1, 1), (50, 31)])
+def test_a_lattice_of_any_size_equals_its_points(height, width):
     torch.manual_seed(1)
     module = IDRM(6, (16, 16), 3).double().requires_grad_(False)
     grid = torch.randn(2, 6, 4, 5, dtype=torch.float64)
-    height, width = 4 * ratio[0], 5 * ratio[1]
     ys, xs = (torch.arange(n, dtype=torch.float64) * (2 / n) + (1 / n - 1) for n in (height, width))
     points = torch.stack(torch.meshgrid(xs, ys, indexing="xy"), dim=-1).reshape(1, -1, 2).expand(2, -1, -1)
     expected = module(grid, points, torch.tensor([2 / width, 2 / height], dtype=torch.float64))
@@ -54,6 +53,14 @@ def test_fast_lattice_equals_points(ratio):
     torch.testing.assert_close(found, expected.permute(0, 2, 1).unflatten(-1, (height, width)), rtol=0, atol=1e-6)
 
 
-def test_lattice_of_any_ratio():
-    module = IDRM(6, (8, 8), 3)
-    assert module.lattice(torch.randn(1, 6, 4, 5), 7, 9).shape == (1, 3, 7, 9)
+def test_lattices_agree_where_their_points_do():
+    module = IDRM(6, (8, 8), 3).double().requires_grad_(False)
+    torch.nn.init.zeros_(module.position.across.weight[:, -1])  # what a cell's size adds
+    torch.nn.init.zeros_(module.position.down.weight[:, -1])
+    grid = torch.randn(1, 6, 4, 5, dtype=torch.float64)
+    torch.testing.assert_close(module.lattice(grid, 27, 33)[..., 1::3, 1::3], module.lattice(grid, 9, 11))
+
+
+def test_a_lattice_may_be_asked_for_by_tensors():
+    module, grid = IDRM(6, (8, 8), 3).requires_grad_(False), torch.randn(1, 6, 4, 5)
+    torch.testing.assert_close(module.lattice(grid, torch.tensor(7), torch.tensor(9)), module.lattice(grid, 7, 9))

@@ -4,10 +4,21 @@ import dataclasses
 
 import pytest
 import torch
+from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
-from nedr.model.heads import dark_channel_airlight
-from nedr.model.nedr import PRESETS, NeDR, NeDRConfig, darkest_in_cells, darkness, depth, scene_radiance
+from nedr.model.heads import airlight_at, dark_channel_airlight
+from nedr.model.nedr import (
+    CUES,
+    CUES_OVER_AIRLIGHT,
+    PRESETS,
+    NeDR,
+    NeDRConfig,
+    cues,
+    cues_over_airlight,
+    depth,
+    scene_radiance,
+)
 
 
 def parameters(model: torch.nn.Module) -> float:
@@ -23,6 +34,7 @@ def test_any_aspect_ratio(tiny_config, size):
     assert ((estimate.transmission > 0) & (estimate.transmission <= 1)).all()
     assert ((estimate.airlight > 0) & (estimate.airlight < 1)).all()
     assert (estimate.density > 0).all()
+    assert estimate.terms.shape == (2, 3, 5)
 
 
 def test_lattice_is_the_callers_choice(tiny_config):
@@ -31,16 +43,41 @@ def test_lattice_is_the_callers_choice(tiny_config):
     torch.testing.assert_close(model(view, (16, 24)).transmission, model(view).transmission)
 
 
-def test_dark_channel_of_cells_by_hand():
+@pytest.fixture
+def spotted():
+    """A grey view with one dark blue pixel in the cell (2, 3), and the minimum of each cell."""
     view = torch.full((1, 3, 32, 48), 0.8)
-    view[0, 2, 9, 13] = 0.1  # in the cell (2, 3)
-    cells, patches = darkness(darkest_in_cells(view, 8, 12))[0]
-    expected = torch.full((8, 12), 0.8)
-    expected[2, 3] = 0.1
-    torch.testing.assert_close(cells, expected)
-    expected[:6, :7] = 0.1  # 3 cells to every side
-    torch.testing.assert_close(patches, expected)
-    assert darkest_in_cells(view, 7, 11).shape == (1, 3, 7, 11)
+    view[0, 2, 9, 13] = 0.1
+    return view, -F.max_pool2d(-view, 4)
+
+
+def around(row, column):
+    """1 in the 7 x 7 cells around a cell of 8 x 12, else 0."""
+    patch = torch.zeros(8, 12)
+    patch[max(row - 3, 0) : row + 4, max(column - 3, 0) : column + 4] = 1.0
+    return patch
+
+
+def test_cues_by_hand(spotted):
+    cells, patches, brightest, inside, wide = cues(*spotted)[0]
+    assert cells[2, 3] == pytest.approx(0.1)
+    assert (cells == 0.1).sum() == 1
+    torch.testing.assert_close(patches, 0.8 - 0.7 * around(2, 3))
+    torch.testing.assert_close(brightest, torch.full((8, 12), 0.8))
+    assert inside[2, 3] == pytest.approx(0.7 / 3 * (1 / 16 * 15 / 16) ** 0.5, rel=1e-3)
+    assert (inside > 0.01).sum() == 1
+    assert ((wide > 0.002) == around(2, 3).bool()).all()
+
+
+def test_cues_over_the_airlight_by_hand(spotted):
+    view, darkest = spotted
+    airlight, terms = torch.tensor([[1.0, 0.8, 0.5]]), torch.zeros(1, 3, 5)
+    found = cues_over_airlight(F.avg_pool2d(view, 4), darkest, airlight, terms)[0]
+    assert found.shape == (CUES_OVER_AIRLIGHT, 8, 12)
+    torch.testing.assert_close(found[:3, 0, 0], torch.tensor([0.8, 1.0, 1.6]))
+    assert found[3, 2, 3] == pytest.approx(0.2)  # 0.1 / 0.5
+    torch.testing.assert_close(found[4], 0.8 - 0.6 * around(2, 3))
+    assert cues(view, darkest).shape[1] == CUES
 
 
 def test_result_of_a_picture_does_not_depend_on_its_batch(tiny_config):
@@ -85,7 +122,8 @@ def step(model: NeDR, view: torch.Tensor) -> dict[str, float]:
     before = {name: p.detach().clone() for name, p in model.named_parameters()}
     optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
     estimate = model(view)
-    loss = scene_radiance(view, estimate.transmission, estimate.airlight).square().mean() + estimate.density.mean()
+    radiance = scene_radiance(view, estimate.transmission, estimate.airlight, estimate.terms)
+    loss = radiance.square().mean() + estimate.density.mean()
     loss.backward()
     optimizer.step()
     moved: dict[str, float] = {}
@@ -109,6 +147,14 @@ def test_inversion_undoes_the_scattering_model():
     torch.testing.assert_close(scene_radiance(hazy, t, airlight), clear, rtol=1e-3, atol=1e-4)
 
 
+def test_inversion_undoes_an_airlight_that_varies():
+    torch.manual_seed(0)
+    clear, t, terms = torch.rand(2, 3, 8, 9), torch.rand(2, 1, 8, 9) * 0.9 + 0.1, 0.02 * torch.randn(2, 3, 5)
+    airlight = torch.rand(2, 3) * 0.4 + 0.3
+    hazy = clear * t + airlight_at(airlight, terms, 8, 9) * (1 - t)
+    torch.testing.assert_close(scene_radiance(hazy, t, airlight, terms), clear, rtol=1e-3, atol=1e-4)
+
+
 def test_depth_inverts_transmission():
     d, beta = torch.rand(2, 1, 4, 4), torch.tensor([0.6, 1.8])
     torch.testing.assert_close(depth(torch.exp(-beta[:, None, None, None] * d), beta), d, rtol=1e-4, atol=1e-5)
@@ -121,6 +167,7 @@ def test_published_airlights():
     torch.testing.assert_close(dark_channel_airlight(image)[0], torch.tensor([0.7, 0.8, 0.9]))
     brightest = NeDR(dataclasses.replace(PRESETS["base"], airlight="brightest"))(torch.rand(1, 3, 64, 64) * 0.5)
     assert brightest.airlight.max() <= 0.5
+    assert not brightest.terms.any()
 
 
 def test_nonsense_is_refused():

@@ -17,6 +17,7 @@ from nedr.training.data import (  # noqa: E402
     depth_pairs,
     held_out,
     list_images,
+    sky_and_distance,
 )
 from nedr.training.synthesis import HazeConfig  # noqa: E402
 
@@ -63,6 +64,8 @@ def test_sample_shapes_and_ranges(folders):
         assert sample["transmission"].shape == (1, height, width)
         assert sample["airlight"].shape == (3,)
         assert sample["density"].shape == ()
+        assert sample["light"].shape == (3, height, width)
+        assert sample["weight"].shape == sample["depth"].shape == (1, height, width)
         assert all(float(sample[name].min()) >= 0 and float(sample[name].max()) <= 1 for name in ("hazy", "clear"))
 
 
@@ -75,6 +78,51 @@ def test_depth_is_the_one_under_the_haze(folders, measured):
         sample = SyntheticHaze(*scenes, data, haze, seed=3)[index]
         assert sample["depth"].max() > 0.9
         assert torch.allclose(sample["transmission"], torch.exp(-sample["density"] * sample["depth"]), rtol=1e-4)
+
+
+@pytest.fixture
+def labels(folders):
+    """Sky above, near below, for the pictures 0 to 4; 1 is not to be trusted."""
+    for name in ("labels/sky", "labels/far"):
+        (folders / name).mkdir(parents=True)
+    ramp = np.linspace(255, 0, 60).astype(np.uint8)[:, None].repeat(90, axis=1)
+    for index in range(5):
+        Image.fromarray(ramp).save(folders / f"labels/far/{index}.png")
+        Image.fromarray(255 * (ramp > 200).astype(np.uint8)).save(folders / f"labels/sky/{index}.png")
+    Image.fromarray(ramp).save(folders / "labels/far/elsewhere.png")
+    (folders / "labels/labels.csv").write_text("name,agreement\n0,0.9\n1,0.2\n2,0.55\n")
+    return folders / "labels"
+
+
+def test_labels_are_trusted_as_far_as_they_agree(labels):
+    found = sky_and_distance(labels)
+    assert sorted(found) == ["0", "1", "2", "3", "4"]  # those with a sky and a distance
+    assert [found[name].trust for name in "0123"] == pytest.approx([1.0, 0.0, 0.5, 1.0])
+
+
+def test_depth_comes_from_labels_where_there_are_some(folders, labels):
+    haze = HazeConfig(plain=1.0, clear=0.0, occluded=0.0)
+    options = {"views": ((64, 96),), "batch": 4, "holdout": 1000, "labelled": 1.0, "whole": 1.0, "turned": 0.0}
+    trusted, other = (
+        SyntheticHaze([folders / f"clear/{name}.png"], [], DataConfig(**options), haze, seed=3, labels=labels)
+        for name in (0, 1)
+    )
+    for index in range(6):
+        rows = trusted[index]["depth"][0].mean(dim=1)
+        assert rows[0] == 1.0
+        assert (rows.diff() <= 1e-3).all()
+        assert (trusted[index]["weight"][0, 0] == 0.5).all()  # sky
+        assert (trusted[index]["weight"][0, -1] == 1.0).all()
+    assert any((other[index]["depth"][0].mean(dim=1).diff() > 1e-3).any() for index in range(6))  # drawn
+
+
+def test_borrowed_depth_is_another_scenes(folders):
+    haze, measured = HazeConfig(plain=1.0, clear=0.0), depth_pairs(folders / "nyu")[:1]
+    options = {"views": ((64, 96),), "holdout": 1000, "measured": 0.0, "whole": 1.0, "turned": 0.0}
+    data = DataConfig(**options, borrowed=1.0)
+    stream = SyntheticHaze(list_images(folders / "clear"), measured, data, haze, seed=3)
+    maps = [stream[index]["depth"] for index in range(8)]
+    assert all(torch.equal(one, maps[0]) or torch.equal(one.flip(-1), maps[0]) for one in maps)
 
 
 def test_held_out_pictures_are_never_drawn(folders):

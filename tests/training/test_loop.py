@@ -79,7 +79,7 @@ def test_divergence_stops_the_run_and_keeps_the_checkpoint(config, clear, tmp_pa
     paths = loop.Paths(tmp_path / "run", clear)
     loop.fit(dataclasses.replace(config, optim=loop.OptimConfig(steps=3, warm=1, decay=1)), paths, progress=False)
     before = (paths.out / loop.CHECKPOINT).read_bytes()
-    monkeypatch.setattr(loop.losses, "radiance_l1", lambda a, b: (a - b).sum() * math.nan)
+    monkeypatch.setattr(loop.losses, "radiance_l1", lambda a, b, weight: (a - b).sum() * math.nan)
     with pytest.raises(NedrError, match="step 3"):
         loop.fit(config, paths, progress=False)
     assert (paths.out / loop.CHECKPOINT).read_bytes() == before
@@ -129,6 +129,31 @@ def test_initial_weights_must_fit_the_run(config, tiny_config, clear, tmp_path):
     save_weights(NeDR(dataclasses.replace(tiny_config, drem=False)), tmp_path / "w.safetensors")
     with pytest.raises(UsageError, match="another configuration"):
         loop.fit(config, loop.Paths(tmp_path / "run", clear, init=tmp_path / "w.safetensors"), progress=False)
+
+
+def test_weights_of_the_first_network_give_their_encoder(config, tiny_config, clear, tmp_path):
+    from safetensors.torch import save_file
+
+    torch.manual_seed(5)
+    tensors = {f"encoder.{name}": value for name, value in NeDR(tiny_config).encoder.state_dict().items()}
+    old = tmp_path / "first.safetensors"
+    save_file(tensors | {"drem.first.weight": torch.zeros(3)}, old, metadata={"format": "nedr-1", "config": "{}"})
+    run = loop.Run(config, loop.Paths(tmp_path, clear, init=old), loop.Fabric(accelerator="cpu", devices=1))
+    stem = run.model.encoder.stem
+    torch.testing.assert_close(stem.weight, tensors["encoder.stem.weight"])
+    assert (run.model.standardise[0].deviation != 1).all()  # and the rest a calibrated start
+    with pytest.raises(NedrError, match="nedr-1"):
+        load_weights(old)
+
+
+def test_another_lattice_in_each_step_between_the_strides():
+    sizes = [loop.draw_lattice(torch.Size((2, 3, 96, 128)), (3.0, 8.0), 1, step) for step in range(200)]
+    assert sizes == [loop.draw_lattice(torch.Size((2, 3, 96, 128)), (3.0, 8.0), 1, step) for step in range(200)]
+    heights = [height for height, _ in sizes]
+    assert 12 <= min(heights) < 15
+    assert 28 < max(heights) <= 32
+    assert len(set(sizes)) > 15
+    assert all(abs(width / height - 4 / 3) < 0.06 for height, width in sizes)
 
 
 def test_a_checkpoint_with_code_is_refused(tmp_path):

@@ -12,14 +12,17 @@ from nedr.training.synthesis import (
     ambient_airlight,
     apparent_transmission,
     draw_airlight,
+    labelled_depth,
     procedural_depth,
     sky,
     synthesise,
     transmission,
+    uneven_light,
 )
 
-NEVER = ("patchy", "clear", "noise", "jpeg", "exposure", "light", "lit", "linear", "ambient", "cast", "plain")
-PLAIN = HazeConfig(**dict.fromkeys(NEVER, 0.0))
+OPTICS = ("patchy", "clear", "light", "lit", "linear", "ambient", "cast", "plain", "fog", "burnt", "occluded")
+CAMERA = ("noise", "jpeg", "exposure")
+PLAIN = HazeConfig(**dict.fromkeys(OPTICS + CAMERA, 0.0))
 
 
 @pytest.fixture
@@ -72,13 +75,75 @@ def test_apparent_transmission_explains_linear_haze_best(scene):
 def test_uneven_light_varies_the_airlight_over_the_picture(scene):
     depth = np.ones((48, 64), np.float32)
     dense = dataclasses.replace(PLAIN, lit=1.0, beta=(6.0, 6.0), tint_slight=0.0, tint_strong=0.0)
-    hazy = synthesise(scene, depth, dense, np.random.default_rng(2)).hazy
-    assert np.ptp(hazy.mean(axis=-1)) > 0.05
+    sample = synthesise(scene, depth, dense, np.random.default_rng(2))
+    assert np.ptp(sample.hazy.mean(axis=-1)) > 0.05
+    np.testing.assert_allclose(sample.hazy, add_haze(scene, sample.transmission, sample.light), atol=1e-6)
+    np.testing.assert_allclose(sample.light.mean(axis=(0, 1)), sample.airlight, rtol=1e-4)
+    assert np.ptp(sample.light, axis=(0, 1)).max() > 0.05
+
+
+def test_light_keeps_its_mean_unless_it_burns_out():
+    airlight = np.array([0.5, 0.45, 0.4], np.float32)
+    for seed in range(20):
+        light = uneven_light(airlight, 48, 64, np.random.default_rng(seed))
+        np.testing.assert_allclose(light.mean(axis=(0, 1)), airlight, atol=0.02)
+        assert np.ptp(light.mean(axis=-1)) > 0.02
+
+
+def test_what_lies_on_a_picture_teaches_nothing(scene):
+    depth = procedural_depth(scene, np.random.default_rng(1))
+    covered = []
+    for seed in range(20):
+        sample = synthesise(scene, depth, dataclasses.replace(PLAIN, occluded=1.0), np.random.default_rng(seed))
+        there = sample.weight > 0
+        covered.append(1 - there.mean())
+        model = add_haze(scene, sample.transmission, sample.airlight)
+        np.testing.assert_allclose(sample.hazy[there], model[there], atol=1e-6)
+        np.testing.assert_array_equal(sample.clear[there], scene[there])
+        np.testing.assert_array_equal(sample.clear[~there], sample.hazy[~there])
+    assert min(covered) > 0
+    assert max(covered) < 1
+
+
+def test_a_known_sky_weighs_less_and_a_burnt_out_one_nothing(scene):
+    mask = np.zeros((48, 64), np.float32)
+    mask[:20] = 1.0
+    depth = np.ones((48, 64), np.float32)
+    plain = synthesise(scene, depth, PLAIN, np.random.default_rng(0), sky=mask)
+    assert (plain.weight[:20] == 0.5).all()
+    assert (plain.weight[20:] == 1.0).all()
+    burnt = synthesise(scene, depth, dataclasses.replace(PLAIN, burnt=1.0), np.random.default_rng(0), sky=mask)
+    assert (burnt.weight[:20] == 0).all()
+    assert (burnt.weight[20:] == 1.0).all()
+    assert burnt.hazy[:20].mean() > plain.hazy[:20].mean()
+
+
+def test_fog_is_dense_and_its_scene_dark(scene):
+    fog = dataclasses.replace(PLAIN, fog=1.0)
+    samples = [synthesise(scene, np.ones((48, 64), np.float32), fog, np.random.default_rng(s)) for s in range(20)]
+    assert all(1.5 <= sample.density <= 5.0 for sample in samples)
+    assert all(sample.clear[sample.weight > 0].mean() < 0.75 * scene.mean() for sample in samples)
+    assert 0.4 < np.mean([(sample.weight == 0).any() for sample in samples]) < 1.0  # lamps in most
+
+
+def test_labelled_depth_follows_the_distance_and_ends_in_the_sky():
+    grey, far, mask = (np.zeros(shape, np.float32) for shape in ((96, 128, 3), (96, 128), (96, 128)))
+    far[:] = np.linspace(1.0, 0.0, 96, dtype=np.float32)[:, None]
+    mask[:30] = 1.0
+    for seed in range(20):
+        depth = labelled_depth(grey, far, mask, np.random.default_rng(seed))
+        assert (depth[:30] == 1.0).all()
+        assert 0 < depth.min() <= depth[30:].max() <= 1.0
+        rows = depth[30:].mean(axis=1)
+        assert (np.diff(rows) <= 1e-6).all()  # lower in the picture is nearer
+        assert rows[0] > 0.55  # the skyline lies not far before the sky
+        assert rows[0] > 1.2 * rows[-1]
+    assert labelled_depth(grey, far, np.ones_like(mask), np.random.default_rng(0)).min() == 1.0
 
 
 def test_plain_haze_is_even_and_of_one_colour_whatever_else_is_drawn(scene):
     depth = procedural_depth(scene, np.random.default_rng(1))
-    always = dataclasses.replace(PLAIN, patchy=1.0, ambient=1.0, cast=1.0, lit=1.0, linear=1.0)
+    always = dataclasses.replace(PLAIN, patchy=1.0, ambient=1.0, cast=1.0, lit=1.0, linear=1.0, burnt=1.0, fog=1.0)
     sample = synthesise(scene, depth, dataclasses.replace(always, plain=1.0), np.random.default_rng(2))
     np.testing.assert_array_equal(sample.clear, scene)
     np.testing.assert_allclose(sample.transmission, np.exp(-sample.density * depth), rtol=1e-5)
@@ -99,7 +164,7 @@ def test_everything_drawn_stays_in_range(scene, seed):
     assert depth.shape == (48, 64)
     assert 0.0 < depth.min() <= depth.max() == 1.0
     sample = synthesise(scene, depth, HazeConfig(), rng)
-    for values in sample[:4]:
+    for values in (*sample[:5], sample.weight):
         assert values.dtype == np.float32
         assert 0.0 <= values.min() <= values.max() <= 1.0
     assert sample.transmission.min() > 0.0
