@@ -1,7 +1,7 @@
 """Muon: momentum whose every matrix is made orthogonal, so that all directions of a kernel learn at one pace.
 
-Jordan et al., "Muon: an optimizer for hidden layers in neural networks" (2024); the scale is that of Liu et al., "Muon is
-scalable for LLM training" (2025), by which AdamW's rates fit. torch has it for matrices alone; kernels are taken as
+Jordan et al., "Muon: an optimizer for hidden layers in neural networks" (2024); the scale is that of Liu et al., "Muon
+is scalable for LLM training" (2025), by which AdamW's rates fit. torch has it for matrices alone; kernels are taken as
 matrices (outputs, inputs * height * width) here.
 """
 
@@ -21,7 +21,7 @@ RMS = 0.2  # of an update at a rate of 1: about AdamW's
 def orthogonal(matrix: Tensor) -> Tensor:
     """The matrix (m, n) with its singular values brought to about 1 (Newton-Schulz): same shape."""
     a, b, c = COEFFICIENTS
-    x = matrix if matrix.shape[0] <= matrix.shape[1] else matrix.T
+    x: Tensor = matrix if matrix.shape[0] <= matrix.shape[1] else matrix.T
     x = x / x.norm().clamp_min(1e-7)
     for _ in range(ITERATIONS):
         square = x @ x.T
@@ -37,7 +37,7 @@ class Muon(AdamW):
         """Move every parameter that has a gradient."""
         groups = self.param_groups
         self.param_groups = [group for group in groups if not group.get("muon")]
-        loss = super().step(closure)
+        loss: float | None = super().step(closure)
         self.param_groups = groups
         for group in groups:
             for parameter in group["params"] if group.get("muon") else ():
@@ -56,5 +56,5 @@ class Muon(AdamW):
 
 
 def is_kernel(parameter: Tensor) -> bool:
-    """Whether a parameter mixes channels: a matrix or kernel of several inputs and outputs, not one for each channel."""
+    """Whether a parameter mixes channels: a matrix or kernel of several inputs and outputs, no depthwise one."""
     return parameter.dim() >= 2 and min(parameter.shape[:2]) >= LEAST_CHANNELS

@@ -109,10 +109,11 @@ def test_a_known_sky_weighs_less_and_a_burnt_out_one_nothing(scene):
     mask = np.zeros((48, 64), np.float32)
     mask[:20] = 1.0
     depth = np.ones((48, 64), np.float32)
-    plain = synthesise(scene, depth, PLAIN, np.random.default_rng(0), sky=mask)
+    dusky = dataclasses.replace(PLAIN, airlight=(0.4, 0.5))
+    plain = synthesise(scene, depth, dusky, np.random.default_rng(0), sky=mask)
     assert (plain.weight[:20] == 0.5).all()
     assert (plain.weight[20:] == 1.0).all()
-    burnt = synthesise(scene, depth, dataclasses.replace(PLAIN, burnt=1.0), np.random.default_rng(0), sky=mask)
+    burnt = synthesise(scene, depth, dataclasses.replace(dusky, burnt=1.0), np.random.default_rng(0), sky=mask)
     assert (burnt.weight[:20] == 0).all()
     assert (burnt.weight[20:] == 1.0).all()
     assert burnt.hazy[:20].mean() > plain.hazy[:20].mean()
