@@ -17,28 +17,8 @@ from nedr.inference.field import HazeField
 from nedr.pictures import images
 from nedr.pictures.arrays import Array
 from nedr.pictures.images import Metadata, Picture
+from nedr.pictures.job import Job
 from nedr.video import formats
-
-
-@dataclass(frozen=True)
-class Job:
-    """One photograph, or a video, and the files it becomes.
-
-    result: the photograph without its haze;  format: what it is written as, None for the photograph's own
-    map: the transmission as a coloured picture (PNG), or None;  compare: before | after in one picture, or None
-    Those of a video are videos.
-    """
-
-    photo: Path
-    result: Path
-    format: str | None = None
-    map: Path | None = None
-    compare: Path | None = None
-
-    @property
-    def targets(self) -> tuple[Path, ...]:
-        """Every file that will be written."""
-        return tuple(path for path in (self.result, self.map, self.compare) if path is not None)
 
 
 @dataclass(frozen=True)

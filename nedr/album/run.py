@@ -22,11 +22,11 @@ from typing import Any, TypeAlias, TypeVar
 from nedr.album import journal as manifest
 from nedr.album import one
 from nedr.album.journal import Manifest, Record
-from nedr.album.one import Job
 from nedr.album.plan import Task
 from nedr.errors import ImageError, NedrError, UsageError, missing_extra
 from nedr.inference.dehazer import Dehazer
 from nedr.pictures import images
+from nedr.pictures.job import Job
 from nedr.video import formats
 from nedr.video.formats import Encoding
 

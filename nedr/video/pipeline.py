@@ -19,12 +19,12 @@ import numpy as np
 from av.packet import Packet
 from av.video.frame import VideoFrame
 
-from nedr.album.one import Job
 from nedr.errors import UsageError
 from nedr.inference.dehazer import Dehazer
 from nedr.inference.field import HazeField, check_strength
 from nedr.pictures import atomic
 from nedr.pictures.arrays import Array
+from nedr.pictures.job import Job
 from nedr.video.formats import Encoding
 from nedr.video.reader import EXACT, Clip, Item, Still, arrays, blank, shown_with
 from nedr.video.writer import Sink
