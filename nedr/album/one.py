@@ -26,7 +26,7 @@ class Haze:
     """What was found in a photograph.
 
     width, height: in pixels, upright;  airlight: RGB in [0, 1], sRGB;  density: scattering coefficient
-    transmission: its mean over the picture;  notes: what reading had to change, one sentence each
+    transmission: its mean over the picture;  notes: what the result has not, or has otherwise, one sentence each
     """
 
     width: int
@@ -98,13 +98,14 @@ def render(
     field = dehazer.field(picture)
     result = replace(picture, pixels=field.apply(picture.pixels, strength=strength, threads=dehazer.threads))
     untouched = quality is None and _is_same(result, picture, job.format)
-    files = {job.result: data if untouched else images.encode(result, job.format, quality=quality)}
+    main = images.Encoded(data) if untouched else images.encoded(result, job.format, quality=quality)
+    files, notes = {job.result: main.data}, () if untouched else (*picture.notes, *main.notes)
     if job.map:
         coloured = field.preview(*picture.pixels.shape[:2])
         files[job.map] = images.encode(Picture(coloured, None, "PNG", Metadata()))
     if job.compare:
         files[job.compare] = images.encode(side_by_side(picture, result), job.format, quality=quality)
-    return files, describe(picture, field)
+    return files, replace(describe(picture, field), notes=notes)
 
 
 def write(path: Path, data: bytes, *, overwrite: bool = False) -> None:

@@ -15,7 +15,7 @@ from nedr.album.run import Outcome
 from nedr.errors import UsageError
 from nedr.pictures import images
 
-COLUMNS = ("photo", "outcome", "result", "density", "transmission", "seconds", "error")
+COLUMNS = ("photo", "outcome", "result", "density", "transmission", "seconds", "error", "notes")
 SUFFIXES = (".json", ".csv")
 
 # Seconds between two drawings of a bar that is asked to move with every frame.
@@ -132,6 +132,7 @@ def row(outcome: Outcome) -> dict[str, Any]:
         "transmission": outcome.haze.get("transmission"),
         "seconds": round(outcome.seconds, 3),
         "error": str(outcome.error) if outcome.error else None,
+        "notes": "; ".join(outcome.haze.get("notes", ())) or None,
     }
 
 
