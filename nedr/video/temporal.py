@@ -46,7 +46,7 @@ MOTION = (1.5, 3.0)
 NOISE_REACH = 3.0
 # Rounding to 8 bits makes noise of this size, whatever was measured.
 LEAST_NOISE = 0.3 / 255
-# A frame in which nothing is brighter is shown to the network as if this were its brightest: it learnt from photographs.
+# A frame in which nothing is brighter is shown to the network as if this were its brightest, as in a photograph.
 DARK = 0.25
 # Long side in pixels of the view by which frames are compared where the method has no guide of its own.
 VIEW = 256
@@ -123,7 +123,7 @@ def field_of(frame: Array, dehazer: Dehazer) -> HazeField:
 
 @dataclass(frozen=True)
 class Exposure:
-    """How the levels of one frame, in [0, 1], became those of the next: as in a fade, a flash, or by a camera's iris."""
+    """How the levels of one frame, in [0, 1], became those of the next, as in a fade or a flash."""
 
     gain: float = 1.0
     offset: float = 0.0
@@ -307,7 +307,7 @@ def is_cut(before: Floats, after: Floats) -> bool:
 
 
 def exposure_change(before: Floats, after: Floats) -> Exposure:
-    """The change of brightness between two frames, each as a lattice of its colours; none where that explains little."""
+    """The change of brightness between two frames, each as a lattice of its colours; none if it explains little."""
     spread, contrast = float(before.std()), float(after.std())
     if before.shape != after.shape or not spread / MAX_GAIN <= contrast <= spread * MAX_GAIN or not spread:
         return Exposure()
