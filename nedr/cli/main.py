@@ -400,8 +400,8 @@ def _train(arguments: argparse.Namespace) -> int:
 
         from nedr.training import config, loop
 
-        run = config.load(loop.TrainConfig, arguments.config, dict(map(config.parse_override, arguments.set)))
-        paths = loop.Paths(
+        run = config.load(config.TrainConfig, arguments.config, dict(map(config.parse_override, arguments.set)))
+        paths = config.Paths(
             arguments.out, arguments.clear, arguments.depth, arguments.val, arguments.init, arguments.hazy
         )
         if arguments.threads:
@@ -438,10 +438,10 @@ def _ablate(arguments: argparse.Namespace) -> int:
     with _needs("nedr ablate", "train"):
         import torch
 
-        from nedr.training import ablate, config, loop
+        from nedr.training import ablate, config
 
-        recipe = config.load(loop.TrainConfig, arguments.config, dict(map(config.parse_override, arguments.set)))
-        paths = loop.Paths(arguments.out, clear=arguments.clear, depth=arguments.depth, validation=arguments.val)
+        recipe = config.load(config.TrainConfig, arguments.config, dict(map(config.parse_override, arguments.set)))
+        paths = config.Paths(arguments.out, clear=arguments.clear, depth=arguments.depth, validation=arguments.val)
         if arguments.threads:
             torch.set_num_threads(arguments.threads)
 

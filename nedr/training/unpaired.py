@@ -24,8 +24,9 @@ from nedr.model.nedr import HazeEstimate, NeDR, NeDRConfig, depth, displayed, sc
 from nedr.model.rehaze import Rehaze, Rehazing, RehazingConfig
 from nedr.training import losses
 from nedr.training.checkpoint import save_weights
-from nedr.training.loop import Paths, Run, TrainConfig, UnpairedConfig, build_optimizer, imagenet, warmup_losses
+from nedr.training.config import Paths, TrainConfig, UnpairedConfig
 from nedr.training.validation import picture_grid
+from nedr.training.warmup import Run, build_optimizer, imagenet, warmup_losses
 
 REHAZING = "rehazing.safetensors"
 # Transmission that differs by less than this over a batch of hazy photographs has collapsed to a constant ...

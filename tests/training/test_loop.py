@@ -11,11 +11,15 @@ from PIL import Image
 torch = pytest.importorskip("torch")
 pytest.importorskip("lightning_fabric")
 
+from lightning_fabric import Fabric  # noqa: E402
+
 from nedr.errors import NedrError, UsageError  # noqa: E402
 from nedr.model.nedr import NeDR  # noqa: E402
-from nedr.training import loop  # noqa: E402
+from nedr.training import loop, losses  # noqa: E402
 from nedr.training.checkpoint import load_checkpoint, load_weights, save_weights  # noqa: E402
+from nedr.training.config import LogConfig, OptimConfig, Paths, TrainConfig  # noqa: E402
 from nedr.training.data import DataConfig  # noqa: E402
+from nedr.training.warmup import CHECKPOINT, Run, rate_factor  # noqa: E402
 
 
 @pytest.fixture
@@ -31,11 +35,11 @@ def clear(tmp_path):
 
 @pytest.fixture
 def config(tiny_config):
-    return loop.TrainConfig(
+    return TrainConfig(
         model=tiny_config,
         data=DataConfig(views=((64, 64), (64, 96)), batch=2, holdout=1000, workers=0),
-        optim=loop.OptimConfig(steps=6, warm=2, decay=2),
-        log=loop.LogConfig(scalars=1, pictures=4, validate=100, checkpoint=3),
+        optim=OptimConfig(steps=6, warm=2, decay=2),
+        log=LogConfig(scalars=1, pictures=4, validate=100, checkpoint=3),
     )
 
 
@@ -44,9 +48,9 @@ def weights(path):
 
 
 def test_a_killed_run_resumes_on_the_same_curve(config, clear, tmp_path, monkeypatch):
-    whole = weights(loop.fit(config, loop.Paths(tmp_path / "whole", clear), progress=False))
+    whole = weights(loop.fit(config, Paths(tmp_path / "whole", clear), progress=False))
 
-    advance, calls = loop.Run.advance, []
+    advance, calls = Run.advance, []
 
     def dies_at_the_fifth(self, batch):
         calls.append(self.step)
@@ -54,18 +58,18 @@ def test_a_killed_run_resumes_on_the_same_curve(config, clear, tmp_path, monkeyp
             raise KeyboardInterrupt
         return advance(self, batch)
 
-    paths = loop.Paths(tmp_path / "killed", clear)
+    paths = Paths(tmp_path / "killed", clear)
     with monkeypatch.context() as patch:
-        patch.setattr(loop.Run, "advance", dies_at_the_fifth)
+        patch.setattr(Run, "advance", dies_at_the_fifth)
         with pytest.raises(KeyboardInterrupt):
             loop.fit(config, paths, progress=False)
-    assert load_checkpoint(paths.out / loop.CHECKPOINT)["step"] == 3
+    assert load_checkpoint(paths.out / CHECKPOINT)["step"] == 3
     resumed = weights(loop.fit(config, paths, progress=False))
     assert all(torch.equal(whole[name], resumed[name]) for name in whole)
 
 
 def test_training_lowers_the_loss_on_what_it_sees(config, clear, tmp_path):
-    run = loop.Run(config, loop.Paths(tmp_path, clear), loop.Fabric(accelerator="cpu", devices=1))
+    run = Run(config, Paths(tmp_path, clear), Fabric(accelerator="cpu", devices=1))
     batch = next(iter(loop.batches(config, run.paths, 0)))
     run.step = config.optim.warm  # full rate
     totals = []
@@ -76,13 +80,13 @@ def test_training_lowers_the_loss_on_what_it_sees(config, clear, tmp_path):
 
 
 def test_divergence_stops_the_run_and_keeps_the_checkpoint(config, clear, tmp_path, monkeypatch):
-    paths = loop.Paths(tmp_path / "run", clear)
-    loop.fit(dataclasses.replace(config, optim=loop.OptimConfig(steps=3, warm=1, decay=1)), paths, progress=False)
-    before = (paths.out / loop.CHECKPOINT).read_bytes()
-    monkeypatch.setattr(loop.losses, "radiance_l1", lambda a, b: (a - b).sum() * math.nan)
+    paths = Paths(tmp_path / "run", clear)
+    loop.fit(dataclasses.replace(config, optim=OptimConfig(steps=3, warm=1, decay=1)), paths, progress=False)
+    before = (paths.out / CHECKPOINT).read_bytes()
+    monkeypatch.setattr(losses, "radiance_l1", lambda a, b: (a - b).sum() * math.nan)
     with pytest.raises(NedrError, match="step 3"):
         loop.fit(config, paths, progress=False)
-    assert (paths.out / loop.CHECKPOINT).read_bytes() == before
+    assert (paths.out / CHECKPOINT).read_bytes() == before
 
 
 def test_processes_share_the_pictures_of_each_step():
@@ -95,20 +99,20 @@ def test_processes_share_the_pictures_of_each_step():
 
 
 def test_rate_rises_stays_and_falls():
-    config = loop.OptimConfig(steps=100, warm=10, decay=20)
-    rates = [loop.rate_factor(step, config) for step in range(100)]
+    config = OptimConfig(steps=100, warm=10, decay=20)
+    rates = [rate_factor(step, config) for step in range(100)]
     assert rates[0] == pytest.approx(0.1)
     assert rates[10:80] == [1.0] * 70
     assert all(a > b for a, b in pairwise(rates[80:]))
     assert 0 < rates[99] < 0.01
     with pytest.raises(ValueError, match="warm"):
-        loop.OptimConfig(steps=10, warm=8, decay=8)
+        OptimConfig(steps=10, warm=8, decay=8)
 
 
 def test_validation_scores_and_logs(config, clear, tmp_path, capsys):
     (tmp_path / "pairs.csv").write_text("set,hazy,clear\nmine,clear/0.png,clear/1.png\n")
     config = dataclasses.replace(config, log=dataclasses.replace(config.log, validate=3))
-    loop.fit(config, loop.Paths(tmp_path / "run", clear, validation=tmp_path / "pairs.csv"), progress=False)
+    loop.fit(config, Paths(tmp_path / "run", clear, validation=tmp_path / "pairs.csv"), progress=False)
     assert "step 3  mine" in capsys.readouterr().out
     assert list((tmp_path / "run/log").iterdir())
 
@@ -128,7 +132,7 @@ def test_weights_carry_their_configuration_and_refuse_strangers(tiny_config, tmp
 def test_initial_weights_must_fit_the_run(config, tiny_config, clear, tmp_path):
     save_weights(NeDR(dataclasses.replace(tiny_config, drem=False)), tmp_path / "w.safetensors")
     with pytest.raises(UsageError, match="another configuration"):
-        loop.fit(config, loop.Paths(tmp_path / "run", clear, init=tmp_path / "w.safetensors"), progress=False)
+        loop.fit(config, Paths(tmp_path / "run", clear, init=tmp_path / "w.safetensors"), progress=False)
 
 
 def test_a_checkpoint_with_code_is_refused(tmp_path):
