@@ -12,12 +12,15 @@ _GEO_TAGS = frozenset({33550, 33922, 34264, 34735, 42112, 42113, 50844})
 _WIDTH, _HEIGHT = 256, 257
 _MOST_ENTRIES = 4096
 
-SUFFIXES = frozenset({".tif", ".tiff"})
-
 
 def is_raster(path: str | PathLike[str]) -> bool:
     """Whether a file is a TIFF that says where on Earth it lies, or one too large to be held in memory."""
-    return Path(path).suffix.lower() in SUFFIXES and (not _GEO_TAGS.isdisjoint(_tags(path)) or is_huge(path))
+    return is_tiff(path) and (not _GEO_TAGS.isdisjoint(_tags(path)) or is_huge(path))
+
+
+def is_tiff(path: str | PathLike[str]) -> bool:
+    """Whether a file is called like a TIFF."""
+    return Path(path).suffix.lower() in (".tif", ".tiff")
 
 
 def is_huge(path: str | PathLike[str]) -> bool:

@@ -10,6 +10,7 @@ from rasterio.enums import ColorInterp, MaskFlags, Resampling
 
 from nedr.errors import ImageError, UsageError
 from nedr.pictures.arrays import Array, Floats
+from nedr.raster.header import is_tiff
 
 Dataset: TypeAlias = Any
 """A raster opened by rasterio."""
@@ -148,5 +149,5 @@ def scaled(pixels: Array, white: float) -> Floats:
 
 def check_output(path: Path) -> None:
     """Raises UsageError for a result that would not be a TIFF."""
-    if path.suffix.lower() not in (".tif", ".tiff"):
+    if not is_tiff(path):
         raise UsageError(f"{path}: a raster becomes a GeoTIFF, expected a name that ends in .tif or .tiff")
