@@ -20,9 +20,9 @@ from bench import machine, table
 from PIL import Image
 
 from nedr.album import one
-from nedr.album.one import Job
 from nedr.album.session import Session
 from nedr.inference.dehazer import Dehazer
+from nedr.pictures.job import Job
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 MILLION = 1_000_000

@@ -19,9 +19,9 @@ import numpy as np
 from bench import machine, peak_memory, table
 from PIL import Image
 
-from nedr.album.one import Job
 from nedr.inference.dehazer import Dehazer
 from nedr.pictures.arrays import Array
+from nedr.pictures.job import Job
 from nedr.video import pipeline
 from nedr.video.formats import Encoding
 from nedr.video.temporal import VideoDehazer

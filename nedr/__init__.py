@@ -16,17 +16,29 @@ if TYPE_CHECKING:
     from nedr.inference.dehazer import Dehazer, dehaze
     from nedr.inference.field import HazeField
     from nedr.inference.hazer import Hazer
+    from nedr.raster.run import dehaze_raster
     from nedr.video.temporal import VideoDehazer
 
 __version__ = "0.1.0"
 
-__all__ = ["Dehazer", "HazeField", "Hazer", "ImageError", "NedrError", "VideoDehazer", "__version__", "dehaze"]
+__all__ = [
+    "Dehazer",
+    "HazeField",
+    "Hazer",
+    "ImageError",
+    "NedrError",
+    "VideoDehazer",
+    "__version__",
+    "dehaze",
+    "dehaze_raster",
+]
 
 _HOMES = {
     "Dehazer": "nedr.inference.dehazer",
     "dehaze": "nedr.inference.dehazer",
     "HazeField": "nedr.inference.field",
     "Hazer": "nedr.inference.hazer",
+    "dehaze_raster": "nedr.raster.run",
     "ImageError": "nedr.errors",
     "NedrError": "nedr.errors",
     "VideoDehazer": "nedr.video.temporal",

@@ -17,28 +17,8 @@ from nedr.inference.field import HazeField
 from nedr.pictures import images
 from nedr.pictures.arrays import Array
 from nedr.pictures.images import Metadata, Picture
+from nedr.pictures.job import Job
 from nedr.video import formats
-
-
-@dataclass(frozen=True)
-class Job:
-    """One photograph, or a video, and the files it becomes.
-
-    result: the photograph without its haze;  format: what it is written as, None for the photograph's own
-    map: the transmission as a coloured picture (PNG), or None;  compare: before | after in one picture, or None
-    Those of a video are videos.
-    """
-
-    photo: Path
-    result: Path
-    format: str | None = None
-    map: Path | None = None
-    compare: Path | None = None
-
-    @property
-    def targets(self) -> tuple[Path, ...]:
-        """Every file that will be written."""
-        return tuple(path for path in (self.result, self.map, self.compare) if path is not None)
 
 
 @dataclass(frozen=True)
@@ -46,7 +26,7 @@ class Haze:
     """What was found in a photograph.
 
     width, height: in pixels, upright;  airlight: RGB in [0, 1], sRGB;  density: scattering coefficient
-    transmission: its mean over the picture;  notes: what reading had to change, one sentence each
+    transmission: its mean over the picture;  notes: what the result has not, or has otherwise, one sentence each
     """
 
     width: int
@@ -118,13 +98,14 @@ def render(
     field = dehazer.field(picture)
     result = replace(picture, pixels=field.apply(picture.pixels, strength=strength, threads=dehazer.threads))
     untouched = quality is None and _is_same(result, picture, job.format)
-    files = {job.result: data if untouched else images.encode(result, job.format, quality=quality)}
+    main = images.Encoded(data) if untouched else images.encoded(result, job.format, quality=quality)
+    files, notes = {job.result: main.data}, () if untouched else (*picture.notes, *main.notes)
     if job.map:
         coloured = field.preview(*picture.pixels.shape[:2])
         files[job.map] = images.encode(Picture(coloured, None, "PNG", Metadata()))
     if job.compare:
         files[job.compare] = images.encode(side_by_side(picture, result), job.format, quality=quality)
-    return files, describe(picture, field)
+    return files, replace(describe(picture, field), notes=notes)
 
 
 def write(path: Path, data: bytes, *, overwrite: bool = False) -> None:

@@ -7,9 +7,9 @@ from typing import BinaryIO
 import numpy as np
 
 from nedr.album import one
-from nedr.album.one import Job
 from nedr.errors import ImageError, UsageError
 from nedr.inference.dehazer import Dehazer
+from nedr.pictures.job import Job
 from nedr.video.temporal import VideoDehazer
 
 

@@ -14,9 +14,9 @@ from itertools import chain
 from pathlib import Path
 
 from nedr.album import journal, one
-from nedr.album.one import Job
 from nedr.errors import ImageError, NedrError, UsageError
 from nedr.pictures import images
+from nedr.pictures.job import Job
 from nedr.video import formats
 
 OWN_MARKS = frozenset({"dehazed", "transmission", "compare"})

@@ -17,13 +17,14 @@ from nedr.album import journal
 from nedr.album import one as batch
 from nedr.album import run as album
 from nedr.album.journal import Record
-from nedr.album.one import Haze, Job
+from nedr.album.one import Haze
 from nedr.album.run import Options
 from nedr.errors import ImageError, NedrError, UsageError, missing_extra
 from nedr.inference.dehazer import Dehazer
 from nedr.inference.field import check_strength
 from nedr.inference.weights import resolve, sha256
 from nedr.pictures import images
+from nedr.pictures.job import Job
 
 try:
     import ray

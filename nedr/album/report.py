@@ -14,8 +14,9 @@ from typing import Any, TextIO
 from nedr.album.run import Outcome
 from nedr.errors import UsageError
 from nedr.pictures import images
+from nedr.raster.header import is_tiff
 
-COLUMNS = ("photo", "outcome", "result", "density", "transmission", "seconds", "error")
+COLUMNS = ("photo", "outcome", "result", "density", "transmission", "seconds", "error", "notes")
 SUFFIXES = (".json", ".csv")
 
 # Seconds between two drawings of a bar that is asked to move with every frame.
@@ -52,13 +53,15 @@ class Progress:
         self.draw()
 
     def frame(self, name: str, done: int, total: int | None) -> None:
-        """A video has one more frame done, of `total` if that is known; drawn a few times a second."""
+        """A video has one more frame done, or a raster more rows, of `total` if that is known; drawn a few times a
+        second.
+        """
         now = time.monotonic()
         since, first = self.begun.setdefault(name, (now, done))
         if now - self.drawn < REDRAW or done == first:
             return
         self.drawn = now
-        self.video = f"{name}: {pace(done, total, now - since, 'frames', first)}"
+        self.video = f"{name}: {pace(done, total, now - since, 'rows' if is_tiff(name) else 'frames', first)}"
         self.draw()
 
     def draw(self) -> None:
@@ -132,6 +135,7 @@ def row(outcome: Outcome) -> dict[str, Any]:
         "transmission": outcome.haze.get("transmission"),
         "seconds": round(outcome.seconds, 3),
         "error": str(outcome.error) if outcome.error else None,
+        "notes": "; ".join(outcome.haze.get("notes", ())) or None,
     }
 
 

@@ -15,6 +15,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import asdict, dataclass, field, replace
+from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
 from typing import Any, TypeAlias, TypeVar
@@ -22,11 +23,12 @@ from typing import Any, TypeAlias, TypeVar
 from nedr.album import journal as manifest
 from nedr.album import one
 from nedr.album.journal import Manifest, Record
-from nedr.album.one import Job
 from nedr.album.plan import Task
 from nedr.errors import ImageError, NedrError, UsageError, missing_extra
 from nedr.inference.dehazer import Dehazer
 from nedr.pictures import images
+from nedr.pictures.job import Job
+from nedr.raster import header
 from nedr.video import formats
 from nedr.video.formats import Encoding
 
@@ -167,16 +169,16 @@ def attempt(task: Task, dehazer: Dehazer, manifests: Manifests, options: Options
 
 def _done(task: Task, dehazer: Dehazer, options: Options) -> dict[str, Any]:
     _refuse_existing(task.job.targets, options)
-    if formats.is_video(task.job.photo):
-        return asdict(_video().clear(task.job, dehazer, **_how(task.job, options)))
+    if long := _long(task.job):
+        return asdict(long.clear(task.job, dehazer, **_how(task.job, options)))
     strength, quality, overwrite = options.strength, options.quality, options.overwrite
     return asdict(one.clear(task.job, dehazer, strength=strength, quality=quality, overwrite=overwrite))
 
 
 def _kept(task: Task, dehazer: Dehazer, journal: Manifest, options: Options) -> dict[str, Any]:
     """Do a task and write it down."""
-    if formats.is_video(task.job.photo):
-        return _kept_video(task, dehazer, journal, options)
+    if long := _long(task.job):
+        return _kept_long(long, task, dehazer, journal, options)
     job, before = task.job, _stamp(task.job.photo)
     data = images.contents(job.photo)
     contents = manifest.digest(data)
@@ -194,8 +196,8 @@ def _kept(task: Task, dehazer: Dehazer, journal: Manifest, options: Options) -> 
     return asdict(haze)
 
 
-def _kept_video(task: Task, dehazer: Dehazer, journal: Manifest, options: Options) -> dict[str, Any]:
-    """Do a task on a video and write it down, its files just before they get their names."""
+def _kept_long(long: ModuleType, task: Task, dehazer: Dehazer, journal: Manifest, options: Options) -> dict[str, Any]:
+    """Do a task on a video or raster and write it down, its files just before they get their names."""
     job, before, records = task.job, _stamp(task.job.photo), list[Record]()
     contents = manifest.digest_file(job.photo)
     ours = [path for path in job.targets if journal.may_replace(job.result, job.photo, contents, path)]
@@ -209,7 +211,7 @@ def _kept_video(task: Task, dehazer: Dehazer, journal: Manifest, options: Option
         journal.begin(records[0])
 
     how = _how(job, options) | {"overwrite": options.overwrite or bool(ours), "sealed": sealed}
-    report = _video().clear(job, dehazer, **how)
+    report = long.clear(job, dehazer, **how)
     journal.done(records[0])
     return asdict(report)
 
@@ -233,6 +235,23 @@ def _record(
         files={journal.name(path): made for path, made in files.items()},
         haze=haze,
     )
+
+
+def _long(job: Job) -> ModuleType | None:
+    """What clears a file that is never in memory as a whole, a video or a raster; None for a photograph.
+
+    A raster that fits into memory is taken for a photograph without rasterio, or when it is to become one. Raises
+    MissingExtraError without PyAV, and without rasterio for a raster that does not fit.
+    """
+    if formats.is_video(job.photo):
+        return _video()
+    if not header.is_raster(job.photo):
+        return None
+    if not header.is_huge(job.photo) and (find_spec("rasterio") is None or not header.is_tiff(job.result)):
+        return None
+    from nedr.album import rasters
+
+    return rasters
 
 
 def _video() -> ModuleType:

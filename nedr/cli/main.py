@@ -308,18 +308,19 @@ def _airlight(text: str) -> float | tuple[float, ...] | None:
 
 
 def _haze(arguments: argparse.Namespace) -> int:
+    from nedr.album import hazy
     from nedr.inference import hazer
 
     how = {"beta": arguments.beta, "airlight": arguments.airlight, "physical": arguments.physical}
     hazer.check(arguments.beta, arguments.airlight)
-    tasks = {str(task.job.photo): task for task in hazer.plan(arguments.photos, arguments.output)}
+    tasks = {str(task.job.photo): task for task in hazy.plan(arguments.photos, arguments.output)}
     maker = hazer.Hazer(arguments.weights, threads=arguments.threads)
 
     def work(photo: str) -> dict[str, Any]:
         task = tasks[photo]
         if task.error:
             raise task.error
-        hazer.write(task.job, maker, quality=arguments.quality, overwrite=arguments.overwrite, **how)
+        hazy.write(task.job, maker, quality=arguments.quality, overwrite=arguments.overwrite, **how)
         return {"hazy": str(task.job.result)}
 
     return _each(tasks, work, lambda photo, found: f"{photo} -> {found['hazy']}", arguments.json)
@@ -402,8 +403,8 @@ def _train(arguments: argparse.Namespace) -> int:
 
         from nedr.training import config, loop
 
-        run = config.load(loop.TrainConfig, arguments.config, dict(map(config.parse_override, arguments.set)))
-        paths = loop.Paths(
+        run = config.load(config.TrainConfig, arguments.config, dict(map(config.parse_override, arguments.set)))
+        paths = config.Paths(
             out=arguments.out,
             clear=arguments.clear,
             depth=arguments.depth,
@@ -449,10 +450,10 @@ def _ablate(arguments: argparse.Namespace) -> int:
     with _needs("nedr ablate", "train"):
         import torch
 
-        from nedr.training import ablate, config, loop
+        from nedr.training import ablate, config
 
-        recipe = config.load(loop.TrainConfig, arguments.config, dict(map(config.parse_override, arguments.set)))
-        paths = loop.Paths(
+        recipe = config.load(config.TrainConfig, arguments.config, dict(map(config.parse_override, arguments.set)))
+        paths = config.Paths(
             arguments.out,
             clear=arguments.clear,
             depth=arguments.depth,

@@ -29,6 +29,7 @@ from nedr.inference.field import HazeField
 from nedr.inference.onnx import Network
 from nedr.inference.weights import resolve
 from nedr.pictures import images
+from nedr.pictures.arrays import eight_bits
 
 Picture8 = NDArray[np.uint8]
 
@@ -309,10 +310,8 @@ def _first_of_each_set(pairs: list[Pair], limit: int | None) -> list[Pair]:
 
 def rgb8(pixels: NDArray[np.uint8] | NDArray[np.uint16]) -> Picture8:
     """Grey to RGB, 16 bit rounded to 8: uint8 (H, W, 3)."""
-    if pixels.dtype == np.uint16:
-        pixels = np.rint(pixels / np.float32(257))
-    rgb = pixels if pixels.ndim == 3 else np.repeat(pixels[..., None], 3, axis=2)
-    return rgb.astype(np.uint8, copy=False)
+    rounded = eight_bits(pixels)
+    return rounded if rounded.ndim == 3 else np.repeat(rounded[..., None], 3, axis=2)
 
 
 def _score(pair: Pair, name: str, result: Picture8, clear: Picture8) -> Score:

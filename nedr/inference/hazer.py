@@ -5,7 +5,6 @@
 As in clearing, the networks see one view of the whole picture; what they say is sampled at any size.
 """
 
-from dataclasses import replace
 from functools import cached_property
 from os import PathLike
 from pathlib import Path
@@ -13,9 +12,6 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from nedr.album import one
-from nedr.album import plan as folders
-from nedr.album.one import Job
 from nedr.errors import NedrError, UsageError
 from nedr.inference import lattice
 from nedr.inference.dehazer import cores
@@ -23,7 +19,7 @@ from nedr.inference.field import HazeField
 from nedr.inference.onnx import PROVIDERS, opened
 from nedr.inference.view import averaged, view
 from nedr.inference.weights import resolve
-from nedr.pictures import any_picture, images
+from nedr.pictures import any_picture
 from nedr.pictures.arrays import Array, Floats, colours, peak
 
 if TYPE_CHECKING:
@@ -119,31 +115,6 @@ class Hazer:
         if found != _INPUTS + _OUTPUTS:
             raise NedrError(f"{self.path} does not make haze: expected {_INPUTS + _OUTPUTS}, found {found}")
         return session
-
-
-def plan(sources: list[str], output: str | None = None) -> list[folders.Task]:
-    """The tasks of photographs and folders: PHOTO.hazy.SUFFIX beside each, or in the folder `output`, trees kept.
-
-    Raises UsageError for a folder without an output, and what `nedr.album.plan.plan` does.
-    """
-    if output is None and (given := [source for source in sources if Path(source).is_dir()]):
-        raise UsageError(f"{given[0]} is a folder: say with -o FOLDER where its hazy pictures go")
-
-    def named(task: folders.Task) -> folders.Task:
-        stem, suffix = task.job.result.stem, task.job.result.suffix
-        name = f"{stem.removesuffix('.dehazed')}.hazy{suffix}" if stem.endswith(".dehazed") else task.job.result.name
-        return replace(task, job=replace(task.job, result=task.job.result.with_name(name)))
-
-    return [named(task) for task in folders.plan(sources, output)]
-
-
-def write(job: Job, hazer: Hazer, *, quality: int | None = None, overwrite: bool = False, **haze: Any) -> None:
-    """Read one clear photograph and write it hazy, by the options of `Hazer.add`.
-
-    Raises what `nedr.album.one.clear` does.
-    """
-    picture = images.read(images.contents(job.photo), name=str(job.photo))
-    one.write(job.result, images.encode(hazer.add(picture, **haze), job.format, quality=quality), overwrite=overwrite)
 
 
 def check(beta: float, airlight: Airlight) -> None:

@@ -76,17 +76,13 @@ def _as_pil(picture: "Picture") -> Image.Image:
     """A picture as PIL holds it; of 16-bit colour, for which PIL has no mode, the upper 8 bits."""
     planes, alpha = picture.pixels, picture.alpha
     if planes.dtype == np.uint16 and (planes.ndim == 3 or alpha is not None):
-        planes, alpha = _eight_bits(planes), None if alpha is None else _eight_bits(alpha)
+        planes, alpha = pixels.eight_bits(planes), None if alpha is None else pixels.eight_bits(alpha)
     if alpha is not None:
         planes = np.dstack([planes, alpha])
     image = Image.fromarray(planes)
     kept = {"icc_profile": picture.info.icc, "exif": picture.info.exif, "dpi": picture.info.dpi}
     image.info.update({name: value for name, value in kept.items() if value is not None})
     return image
-
-
-def _eight_bits(plane: Array) -> Array:
-    return ((plane.astype(np.uint32) * 255 + 32767) // 65535).astype(np.uint8)
 
 
 def _from_pil(image: Image.Image) -> Opened:

@@ -52,6 +52,11 @@ def _check_range(image: Array) -> None:
         )
 
 
+def eight_bits(values: Array) -> npt.NDArray[np.uint8]:
+    """uint8 or uint16 values rounded to uint8, any shape: 65535 is 255, and halves of a step go up."""
+    return ((values.astype(np.uint32) + 128) // 257).astype(np.uint8) if values.dtype == np.uint16 else values
+
+
 def colours(image: Array) -> Array:
     """The colour planes of a checked picture as (H, W, 1) or (H, W, 3), alpha left out; a view, nothing is copied."""
     return image[:, :, None] if image.ndim == 2 else image[:, :, :3]

@@ -23,6 +23,7 @@ from PIL import Image, ImageFile, TiffImagePlugin, UnidentifiedImageError, featu
 from nedr.errors import ImageError, NedrError, UsageError, missing_extra
 from nedr.pictures import icc as colour
 from nedr.pictures import sixteen_bit
+from nedr.pictures.arrays import eight_bits
 from nedr.pictures.atomic import write
 from nedr.pictures.encoders import WRITERS
 from nedr.pictures.metadata import Metadata, collect, stated_orientation
@@ -31,10 +32,12 @@ __all__ = [
     "MAX_PIXELS",
     "READ_ONLY",
     "SUFFIXES",
+    "Encoded",
     "Metadata",
     "Picture",
     "contents",
     "encode",
+    "encoded",
     "format_for",
     "read",
     "write",
@@ -55,6 +58,8 @@ _SUFFIXES = {
 }
 SUFFIXES: dict[str, str] = {suffix: name for name, suffixes in _SUFFIXES.items() for suffix in suffixes.split()}
 """File name suffixes (lower case, with the dot) and their formats."""
+
+_NAMES = {"WEBP": "WebP"}
 
 READ_ONLY = frozenset({"HEIF"})
 """Formats that can be read but not written; `encode` writes JPEG instead unless told otherwise."""
@@ -367,8 +372,26 @@ def _upright(samples: sixteen_bit.Samples, orientation: int) -> sixteen_bit.Samp
 # Encoding
 
 
+@dataclass(frozen=True)
+class Encoded:
+    """A picture as a file.
+
+    Attributes:
+        data: the file's bytes.
+        notes: what the picture had that the file does not hold, one sentence each.
+    """
+
+    data: bytes
+    notes: tuple[str, ...] = ()
+
+
 def encode(picture: Picture, format: str | None = None, *, quality: int | None = None) -> bytes:
-    """A picture as a file's bytes, with its metadata as far as the format holds any.
+    """The bytes of `encoded`, for callers who have no use for its notes; same arguments, same errors."""
+    return encoded(picture, format, quality=quality).data
+
+
+def encoded(picture: Picture, format: str | None = None, *, quality: int | None = None) -> Encoded:
+    """A picture as a file, with its metadata as far as the format holds any, and notes on what it does not hold.
 
     The picture's own format is compressed as the source was (JPEG's quantisation and subsampling, TIFF's compression,
     WebP's losslessness); other formats at quality 92. Formats of 8 bits round 16-bit pixels; those without profiles
@@ -388,27 +411,28 @@ def encode(picture: Picture, format: str | None = None, *, quality: int | None =
         raise UsageError(f"{target} cannot be written; expected one of {', '.join(WRITERS)}")
     if quality is not None and not 1 <= quality <= 100:
         raise UsageError(f"quality {quality} found; expected 1 to 100")
-    picture = _fitted(picture, target)
-    planes = [np.atleast_3d(picture.pixels)] + ([] if picture.alpha is None else [picture.alpha[..., None]])
+    fitted, notes = _fitted(picture, target)
+    planes = [np.atleast_3d(fitted.pixels)] + ([] if fitted.alpha is None else [fitted.alpha[..., None]])
     samples = np.concatenate(planes, axis=2) if len(planes) > 1 else planes[0]
-    saving = picture.info.saving if target == picture.format else {}
+    saving = fitted.info.saving if target == fitted.format else {}
     with _explained("the picture", f"cannot be written as {target}"):
-        return WRITERS[target](samples, replace(picture.info, saving=saving), quality)
+        return Encoded(WRITERS[target](samples, replace(fitted.info, saving=saving), quality), notes)
 
 
-def _fitted(picture: Picture, target: str) -> Picture:
-    """The picture with what `target` cannot hold converted: alpha if opaque, colour space, depth."""
-    pixels, alpha, icc = picture.pixels, picture.alpha, picture.info.icc
+def _fitted(picture: Picture, target: str) -> tuple[Picture, tuple[str, ...]]:
+    """The picture with what `target` cannot hold converted or left out, and notes that say what."""
+    pixels, alpha, info, notes = picture.pixels, picture.alpha, picture.info, list[str]()
     if alpha is not None and target in ("JPEG", "PPM"):
         if alpha.min() < np.iinfo(alpha.dtype).max:
             raise UsageError(f"{target} cannot hold transparency; write PNG, TIFF or WebP")
         alpha = None
-    if icc and (target in ("BMP", "PPM") or (target == "WEBP" and pixels.ndim == 2)):
-        pixels, icc = picture.to_srgb(pixels), None
-    if target not in ("PNG", "TIFF", "PPM"):
-        pixels, alpha = _eight_bit(pixels), None if alpha is None else _eight_bit(alpha)
-    return replace(picture, pixels=pixels, alpha=alpha, info=replace(picture.info, icc=icc))
-
-
-def _eight_bit(values: NDArray[Any]) -> NDArray[Any]:
-    return ((values.astype(np.uint32) + 128) // 257).astype(np.uint8) if values.dtype == np.uint16 else values
+    if info.icc and (target in ("BMP", "PPM") or (target == "WEBP" and pixels.ndim == 2)):
+        pixels, info = picture.to_srgb(pixels), replace(info, icc=None)
+        notes.append(f"colours converted to sRGB, since {_NAMES.get(target, target)} cannot hold their profile")
+    if target in ("BMP", "PPM") and (lost := [name for name in ("EXIF", "XMP") if getattr(info, name.lower())]):
+        notes.append(f"{' and '.join(lost)} left out, which {_NAMES.get(target, target)} cannot hold")
+        info = replace(info, exif=None, xmp=None)
+    if target not in ("PNG", "TIFF", "PPM") and pixels.dtype == np.uint16:
+        pixels, alpha = eight_bits(pixels), None if alpha is None else eight_bits(alpha)
+        notes.append(f"16 bits per sample rounded to 8, since {_NAMES.get(target, target)} holds no more")
+    return replace(picture, pixels=pixels, alpha=alpha, info=info), tuple(notes)

@@ -26,7 +26,8 @@ from nedr.model.nedr import NeDR, NeDRConfig
 from nedr.pictures import atomic
 from nedr.training import config as configuration
 from nedr.training.checkpoint import load_weights
-from nedr.training.loop import Paths, TrainConfig, fit
+from nedr.training.config import Paths, TrainConfig
+from nedr.training.loop import fit
 from nedr.training.validation import Validation
 
 FULL = "full"

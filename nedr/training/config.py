@@ -1,4 +1,4 @@
-"""Configuration files: TOML into frozen dataclasses. An unknown key is an error that names the nearest right one."""
+"""What a run is told, and TOML files read into it. An unknown key is an error that names the nearest right one."""
 
 import dataclasses
 import difflib
@@ -6,12 +6,116 @@ import json
 import tomllib
 import types
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from nedr.errors import UsageError
+from nedr.model.nedr import NeDRConfig
+from nedr.training.data import DataConfig
+from nedr.training.synthesis import HazeConfig
 
 T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class OptimConfig:
+    """AdamW with a warm start, a constant rate, and a cosine decay to nothing over the last steps."""
+
+    steps: int = 20_000
+    warm: int = 300  # steps of linear increase
+    frozen: int = 0  # first steps in which the encoder, which comes trained, stays as it is: a third cheaper
+    decay: int = 6_000  # steps of decay at the end: a run can be prolonged up to where they begin
+    encoder_rate: float = 1e-4
+    rate: float = 4e-4
+    muon: bool = True  # kernels of the decoder take orthogonal steps
+    muon_rate: float = 1e-3
+    betas: tuple[float, float] = (0.9, 0.99)
+    weight_decay: float = 1e-4
+    clip: float = 1.0  # largest norm of the gradient
+    ema: float = 0.998  # decay of the averaged weights, which are the ones published
+
+    def __post_init__(self) -> None:
+        if not 0 < self.warm + self.decay <= self.steps:
+            raise ValueError(f"expected 0 < warm + decay <= steps, found {self.warm} + {self.decay} and {self.steps}")
+
+
+@dataclass(frozen=True)
+class LossConfig:
+    """Weight of each term; 0 leaves it out."""
+
+    radiance_l1: float = 1.0
+    radiance_rms: float = 1.0
+    transmission_l1: float = 0.5
+    transmission_log: float = 0.1
+    transmission_edges: float = 0.5
+    airlight_l1: float = 0.3
+    density_l1: float = 0.02
+
+
+@dataclass(frozen=True)
+class UnpairedConfig:
+    """The unpaired stage: where its pictures come from, its networks, and the weight of each term; 0 leaves one out."""
+
+    source: Literal["photographs", "its"] = "photographs"  # --hazy and --clear, or RESIDE's ITS rebuilt from --depth
+    cycle: float = 1.0  # hazy -> clear -> hazy and clear -> hazy -> clear
+    density: float = 1.0
+    depth: float = 1.0  # where supervised, on the depth under drawn haze too
+    depth_first: int = 0  # steps in which only the depth network learns, so that it does not mislead the others
+    adversarial: float = 0.2
+    supervised: float = 1.0  # warm-up's terms, on haze drawn on the same clear pictures
+    identity: float = 0.0  # a clear picture must stay as it is
+    perceptual: float = 0.0  # on the clear pictures' cycle
+    beta: tuple[float, float] = (0.6, 1.8)  # densities that rehazing is asked for
+    airlight: Literal["estimated", "brightest"] = "estimated"  # of rehazing: as found or drawn, or max(J) as published
+    depth_range: tuple[float, float] = (0.05, 3.0)  # what the depth network can say
+    rehaze_width: int = 16  # channels of the U-Net's first scale
+    critic_width: int = 32
+    critic_rate: float = 0.1  # of the other networks' rate
+    pool: int = 8  # past fakes that the critics are shown again, for each sample of a batch
+
+    def __post_init__(self) -> None:
+        if self.source == "its" and self.supervised:
+            raise ValueError("the ITS protocol has no supervision: expected unpaired.supervised = 0")
+        if not 0.0 < self.depth_range[0] < self.depth_range[1]:
+            raise ValueError(f"depth_range needs 0 < low < high, found {self.depth_range}")
+
+
+@dataclass(frozen=True)
+class LogConfig:
+    """How often, in steps, a run reports and saves."""
+
+    scalars: int = 20
+    pictures: int = 500
+    validate: int = 1_000
+    checkpoint: int = 200
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """A whole run; every table of the TOML file is one of these fields."""
+
+    seed: int = 1
+    model: NeDRConfig = field(default_factory=NeDRConfig)
+    data: DataConfig = field(default_factory=DataConfig)
+    haze: HazeConfig = field(default_factory=HazeConfig)
+    optim: OptimConfig = field(default_factory=OptimConfig)
+    loss: LossConfig = field(default_factory=LossConfig)
+    unpaired: UnpairedConfig | None = None  # the table is there: the unpaired stage
+    log: LogConfig = field(default_factory=LogConfig)
+
+
+@dataclass(frozen=True)
+class Paths:
+    """Where a run reads and writes; none of it changes what is learnt from the same pictures."""
+
+    out: Path
+    clear: Path | None = None
+    depth: Path | None = None
+    validation: Path | None = None
+    labels: Path | None = None  # sky masks and relative distances of the clear pictures
+    init: Path | None = None  # published weights to start from
+    hazy: Path | None = None  # real hazy photographs, for the unpaired stage
 
 
 def load(cls: type[T], path: str | Path, overrides: Mapping[str, Any] | None = None) -> T:
@@ -53,7 +157,7 @@ def parse_override(text: str) -> tuple[str, Any]:
 def from_dict(cls: type[T], data: Mapping[str, Any], *, where: str = "configuration") -> T:
     """Build a dataclass from plain data, strictly: names and types must match."""
     hints = get_type_hints(cls)
-    known = {field.name: hints[field.name] for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
+    known = {part.name: hints[part.name] for part in dataclasses.fields(cls)}  # type: ignore[arg-type]
     for key in data:
         if key not in known:
             near = difflib.get_close_matches(key, known, n=1, cutoff=0.0)

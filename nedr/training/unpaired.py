@@ -24,8 +24,9 @@ from nedr.model.nedr import HazeEstimate, NeDR, NeDRConfig, depth, displayed, sc
 from nedr.model.rehaze import Rehaze, Rehazing, RehazingConfig
 from nedr.training import losses
 from nedr.training.checkpoint import save_weights
-from nedr.training.loop import Paths, Run, TrainConfig, UnpairedConfig, build_optimizer, imagenet, warmup_losses
+from nedr.training.config import Paths, TrainConfig, UnpairedConfig
 from nedr.training.validation import picture_grid
+from nedr.training.warmup import Run, build_optimizer, imagenet, warmup_losses
 
 REHAZING = "rehazing.safetensors"
 # Transmission that differs by less than this over a batch of hazy photographs has collapsed to a constant ...
@@ -63,7 +64,7 @@ class RehazeCycle(NamedTuple):
 def dehaze(network: NeDR, hazy: Tensor) -> tuple[Tensor, HazeEstimate]:
     """G(I): J^ in [0, 1] (B, 3, H, W), and the estimate behind it."""
     estimate = network(hazy)
-    return displayed(scene_radiance(hazy, estimate.transmission, estimate.airlight)), estimate
+    return displayed(scene_radiance(hazy, estimate.transmission, estimate.airlight, estimate.terms)), estimate
 
 
 def dehaze_cycle(networks: Networks, hazy: Tensor, weights: UnpairedConfig) -> DehazeCycle:

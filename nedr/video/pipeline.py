@@ -19,14 +19,15 @@ import numpy as np
 from av.packet import Packet
 from av.video.frame import VideoFrame
 
-from nedr.album.one import Job
 from nedr.errors import UsageError
 from nedr.inference.dehazer import Dehazer
 from nedr.inference.field import HazeField, check_strength
 from nedr.pictures import atomic
 from nedr.pictures.arrays import Array
+from nedr.pictures.job import Job
 from nedr.video.formats import Encoding
 from nedr.video.reader import EXACT, Clip, Item, Still, arrays, blank, shown_with
+from nedr.video.temporal import field_of
 from nedr.video.writer import Sink
 from nedr.video.yuv import PlaneDehazer
 
@@ -161,7 +162,7 @@ class _Work:
         if isinstance(item, Packet):
             return item
         small, turns = self._clip.small(item, SMALL), self._clip.still.turns
-        field = self._dehazer.field(small)
+        field = field_of(small, self._dehazer)
         guide = None if field.guide is None else np.rot90(field.guide, -turns)
         return _Seen(
             item, replace(field, lattice=np.rot90(field.lattice, -turns), guide=guide), np.rot90(small, -turns)

@@ -3,12 +3,14 @@
 A field estimated anew for every frame would flicker, and dividing by t amplifies what the sensor adds. So what belongs
 to the whole scene (airlight, density, noise) is a robust running estimate; the field is a running mean wherever the
 scene stands still; and a pixel that stands still is averaged over just so many frames that its noise comes out of the
-inversion as large as it went in. A cut begins everything anew.
+inversion as large as it went in. A fade changes the brightness of all that is known as it changes that of the frames;
+a cut starts everything afresh.
 """
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 
@@ -28,6 +30,14 @@ CELL_CHANGE = (0.01, 0.03)
 # A cut: the cells change by more than this share of the contrast within the frames; unrelated scenes exceed 1.
 CUT = 0.6
 CUT_CONTRAST = 0.01
+# A change of brightness between two frames: it explains at least this share of their difference, and is no more than so
+# many times, which leaves out frames that are black.
+EXPLAINED = 0.5
+MAX_GAIN = 3.0
+# The power of the gain by which all that is known counts for less: frames with more contrast tell more.
+FADE_IN = 6
+# The airlight stays as near to what the latest frames show, of its own brightness: a dissolve takes it along.
+AIRLIGHT_REACH = 0.08
 # Side in pixels of the blocks that are judged as still or moving, by the mean square of their change over what noise
 # alone would make it: below the first still, above the second moving.
 BLOCK = 8
@@ -36,6 +46,8 @@ MOTION = (1.5, 3.0)
 NOISE_REACH = 3.0
 # Rounding to 8 bits makes noise of this size, whatever was measured.
 LEAST_NOISE = 0.3 / 255
+# A frame in which nothing is brighter is shown to the network as if this were its brightest, as in a photograph.
+DARK = 0.25
 # Long side in pixels of the view by which frames are compared where the method has no guide of its own.
 VIEW = 256
 
@@ -63,7 +75,7 @@ class VideoDehazer:
 
     def reset(self) -> None:
         """Forget every frame so far."""
-        self._follower, self._grain = FieldFollower(), Grain()
+        self._follower, self._denoiser = FieldFollower(), TemporalDenoiser()
         self._field: HazeField | None = None
 
     @property
@@ -85,15 +97,48 @@ class VideoDehazer:
         if shape != self._shape:
             self._shape = shape
             self.reset()
-        self._field, cut = self._follower.follow(self.dehazer.field(frame), frame)
+        self._field, cut, exposure = self._follower.follow(field_of(frame, self.dehazer), frame)
         if cut:
-            self._grain = Grain()
+            self._denoiser = TemporalDenoiser()
+        self._denoiser.expose(exposure)
         if self.strength == 0 or not self.denoise:
             return self._field.apply(frame, strength=self.strength, threads=self.dehazer.threads)
         t = believed(self._field, blocks(frame), self.strength)
         noise, threads = self._field.noise, self.dehazer.threads
-        still = self._grain.settle(colours(frame), t, noise, scale=1 / peak(frame), threads=threads)
+        still = self._denoiser.settle(colours(frame), t, noise, scale=1 / peak(frame), threads=threads)
         return _like(frame, self._field.apply(np.clip(still, 0, 1), strength=self.strength, threads=threads))
+
+
+def field_of(frame: Array, dehazer: Dehazer) -> HazeField:
+    """The haze of one frame on its own; a dark one, as in a fade, is looked at as if it were brighter."""
+    gain = DARK / max(float(cells_of(frame).max()), 1 / 255)
+    if gain <= 1:
+        return dehazer.field(frame)
+    bright = np.clip(colours(frame) * np.float32(gain / peak(frame)), 0, 1)
+    field = dehazer.field(bright)
+    guide = None if field.guide is None else np.asarray(field.guide / gain, np.float32)
+    airlight = np.asarray(field.airlight / gain, np.float32)
+    return replace(field, guide=guide, airlight=airlight, noise=field.noise / gain)
+
+
+@dataclass(frozen=True)
+class Exposure:
+    """How the levels of one frame, in [0, 1], became those of the next, as in a fade or a flash."""
+
+    gain: float = 1.0
+    offset: float = 0.0
+
+    def __call__(self, levels: Floats) -> Floats:
+        """What levels of the frame before are in the next."""
+        return np.asarray(levels * np.float32(self.gain) + np.float32(self.offset), np.float32)
+
+
+class Followed(NamedTuple):
+    """A field that follows the scene, whether its frame begins a new scene, and how the brightness changed if not."""
+
+    field: HazeField
+    cut: bool
+    exposure: Exposure
 
 
 class FieldFollower:
@@ -101,19 +146,24 @@ class FieldFollower:
 
     def __init__(self) -> None:
         self._last: Floats | None = None
+        self._begin()
+
+    def _begin(self) -> None:
         self._recent: deque[Floats] = deque(maxlen=WINDOW)
         self._global, self._lattice, self._scene = Running(GLOBAL_RATE), Running(FIELD_RATE), Running(FIELD_RATE)
 
-    def follow(self, field: HazeField, frame: Array) -> tuple[HazeField, bool]:
-        """The followed field for `frame`, given its own `field`, and whether the frame begins a new scene."""
-        guide = field.guide if field.guide is not None else _cells(frame)
-        cut = self._last is not None and is_cut(self._last, guide)
+    def follow(self, field: HazeField, frame: Array) -> Followed:
+        """The followed field for `frame`, given its own `field`."""
+        guide = field.guide if field.guide is not None else cells_of(frame)
+        exposure = Exposure() if self._last is None else exposure_change(self._last, guide)
+        cut = self._last is not None and is_cut(exposure(self._last), guide)
         if cut:
-            self._recent.clear()
-            self._global, self._lattice, self._scene = Running(GLOBAL_RATE), Running(FIELD_RATE), Running(FIELD_RATE)
+            exposure = Exposure()
+            self._begin()
+        elif exposure != Exposure():
+            self._expose(exposure)
         self._last = guide
-        self._recent.append(np.array([*field.airlight, np.log(field.density), field.noise], np.float32))
-        whole = self._global.update(np.median(self._recent, axis=0).astype(np.float32))
+        whole = self._whole(field)
         lattice = self._lattice.update(field.lattice, self._change(guide, field.lattice.shape))
         followed = replace(
             field,
@@ -122,7 +172,26 @@ class FieldFollower:
             density=float(np.exp(whole[3])),
             noise=float(whole[4]),
         )
-        return followed, cut
+        return Followed(followed, cut, exposure)
+
+    def _whole(self, field: HazeField) -> Floats:
+        """Airlight, logarithm of the density and noise of the scene so far: (5,)."""
+        self._recent.append(np.array([*field.airlight, np.log(field.density), field.noise], np.float32))
+        middle = np.median(self._recent, axis=0).astype(np.float32)
+        whole, reach = self._global.update(middle), np.float32(AIRLIGHT_REACH) * middle[:3].max()
+        np.clip(whole[:3], middle[:3] - reach, middle[:3] + reach, out=whole[:3])
+        return whole
+
+    def _expose(self, exposure: Exposure) -> None:
+        """Change the brightness of what is known of the scene; dark frames count for less than bright ones."""
+        for running in (self._global, self._lattice):
+            running.discount(exposure.gain**FADE_IN)
+        for values in (*self._recent, self._global.mean):
+            assert values is not None
+            values[:3] = exposure(values[:3])
+            values[4] *= exposure.gain
+        if self._scene.mean is not None:
+            self._scene.mean = exposure(self._scene.mean)
 
     def _change(self, guide: Floats, shape: tuple[int, ...]) -> Floats:
         """How surely each cell of a lattice of `shape` shows another scene than lately, in [0, 1]."""
@@ -156,8 +225,12 @@ class Running:
         self.mean = mean
         return mean
 
+    def discount(self, factor: float) -> None:
+        """Let the values so far count for `factor` times less, or more where it is below 1."""
+        self._count = self._count / factor
 
-class Grain:
+
+class TemporalDenoiser:
     """Averages the pixels of a still scene over time, by just as much as removing its haze will amplify their noise.
 
     A recursive mean with the share a of the newest frame keeps a / (2 - a) of the noise's variance, the inversion
@@ -168,6 +241,12 @@ class Grain:
     def __init__(self) -> None:
         self._mean = np.empty((0, 0), np.float32)  # (H, W * C)
         self._count = np.empty((0, 0), np.float32)  # frames in each block's mean
+
+    def expose(self, exposure: Exposure) -> None:
+        """Change the brightness of all pixels so far, as that of the next frame has changed."""
+        if exposure != Exposure():
+            self._mean *= np.float32(exposure.gain)
+            self._mean += np.float32(exposure.offset)
 
     def settle(self, planes: Array, t: Floats, noise: float, *, scale: float, threads: int = 1) -> Floats:
         """`planes` times `scale`, with less noise: float32 (H, W, C), each within 3 deviations of the frame's.
@@ -227,6 +306,17 @@ def is_cut(before: Floats, after: Floats) -> bool:
     return bool(np.abs(after - before).mean() > CUT * (sum(contrast) / 2 + CUT_CONTRAST))
 
 
+def exposure_change(before: Floats, after: Floats) -> Exposure:
+    """The change of brightness between two frames, each as a lattice of its colours; none if it explains little."""
+    spread, contrast = float(before.std()), float(after.std())
+    if before.shape != after.shape or not spread / MAX_GAIN <= contrast <= spread * MAX_GAIN or not spread:
+        return Exposure()
+    gain = contrast / spread
+    exposure = Exposure(gain, float(after.mean() - gain * before.mean()))
+    unexplained = np.abs(after - exposure(before)).mean()
+    return exposure if unexplained < (1 - EXPLAINED) * np.abs(after - before).mean() else Exposure()
+
+
 def blocks(planes: Array) -> tuple[int, int]:
     """How many blocks a picture (H, W) or (H, W, C) has, down and across."""
     return -(-planes.shape[0] // BLOCK), -(-planes.shape[1] // BLOCK)
@@ -252,7 +342,8 @@ def _by_rows(work: Callable[[int, slice], None], count: int, threads: int) -> No
     run([task(range(first, min(first + step, count))) for first in range(0, count, step)], threads)
 
 
-def _cells(frame: Array) -> Floats:
+def cells_of(frame: Array) -> Floats:
+    """A frame's colours on a lattice (h, w, 3), RGB in [0, 1], by which frames are compared."""
     small = view(frame, VIEW)
     return averaged(small, small.shape[0] // 4, small.shape[1] // 4)
 

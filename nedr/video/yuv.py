@@ -12,7 +12,7 @@ import numpy as np
 from nedr.inference.field import HazeField
 from nedr.inference.view import noise_level
 from nedr.pictures.arrays import Array, Floats
-from nedr.video.temporal import GLOBAL_RATE, FieldFollower, Grain, Running, believed, blocks
+from nedr.video.temporal import GLOBAL_RATE, Exposure, FieldFollower, Running, TemporalDenoiser, believed, blocks
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ class PlaneDehazer:
     def __init__(self, coding: Coding, strength: float) -> None:
         self.coding, self.strength = coding, strength
         self._follower = FieldFollower()
-        self._grains = [Grain() for _ in range(3)]
+        self._denoisers = [TemporalDenoiser() for _ in range(3)]
         self._noises = [Running(GLOBAL_RATE) for _ in range(3)]
 
     def clear(self, planes: Sequence[Array], field: HazeField, small: Array) -> HazeField:
@@ -76,10 +76,12 @@ class PlaneDehazer:
         field: the haze of this frame on its own;  small: the frame, at any size, (h, w, 3) RGB
         """
         noises = [self.coding.noise(values, plane) for plane, values in enumerate(planes)]
-        field, cut = self._follower.follow(replace(field, noise=noises[0]), small)
+        field, cut, exposure = self._follower.follow(replace(field, noise=noises[0]), small)
         if cut:
-            self._grains = [Grain() for _ in range(3)]
+            self._denoisers = [TemporalDenoiser() for _ in range(3)]
             self._noises = [Running(GLOBAL_RATE) for _ in range(3)]
+        for plane, denoiser in enumerate(self._denoisers):
+            denoiser.expose(self._exposed(plane, exposure))
         if self.strength == 0:
             return field
         levels = [self._settled(plane, values, field, noises[plane]) for plane, values in enumerate(planes)]
@@ -93,6 +95,11 @@ class PlaneDehazer:
             self._invert(plane, levels[plane], own, airlight[plane], values)
         return field
 
+    def _exposed(self, plane: int, exposure: Exposure) -> Exposure:
+        """What a change of brightness does to a plane's codes, as shares of their range."""
+        zero = self.coding.zero(plane) / self.coding.span(plane)
+        return Exposure(exposure.gain, zero * (1 - exposure.gain) + (0 if plane else exposure.offset))
+
     def _settled(self, plane: int, values: Array, field: HazeField, noise: float) -> Floats:
         """A plane as levels, 0 for black or no colour, with as much less noise as dividing by t will make of it."""
         known = float(self._noises[plane].update(np.array([noise], np.float32))[0])
@@ -100,7 +107,7 @@ class PlaneDehazer:
         if plane:
             t = np.maximum(t, np.float32(field.rendering.colour_floor))
         span = self.coding.span(plane)
-        still = self._grains[plane].settle(values[:, :, None], t, known, scale=1 / span)
+        still = self._denoisers[plane].settle(values[:, :, None], t, known, scale=1 / span)
         return still[:, :, 0] - np.float32(self.coding.zero(plane) / span)
 
     def _invert(self, plane: int, levels: Floats, gain: Floats, airlight: float, target: Array) -> None:

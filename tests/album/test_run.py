@@ -16,12 +16,12 @@ from PIL import Image
 from nedr.album import journal as manifest
 from nedr.album import report
 from nedr.album import run as album
-from nedr.album.one import Job
 from nedr.album.plan import Task
 from nedr.cli import main as cli
 from nedr.errors import NedrError
 from nedr.inference.dehazer import Dehazer
 from nedr.pictures import atomic, images
+from nedr.pictures.job import Job
 
 ROOT = Path(__file__).parents[2]
 ENVIRONMENT = os.environ | {"PYTHONPATH": str(ROOT)}

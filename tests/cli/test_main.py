@@ -512,6 +512,8 @@ def test_a_missing_package_is_met_with_the_extra_that_brings_it(folder, nedr, mo
 def test_train_hands_over_its_configuration_and_folders(folder, nedr, monkeypatch):
     train = pytest.importorskip("nedr.training.loop")
     torch = pytest.importorskip("torch")
+    from nedr.training.config import Paths
+
     calls = []
     monkeypatch.setattr(train, "fit", lambda *given, **named: calls.append((*given, named)) or Path("weights"))
     (folder / "run.toml").write_text("seed = 5\n[optim]\nsteps = 40\nwarm = 3\ndecay = 10\n")
@@ -525,7 +527,7 @@ def test_train_hands_over_its_configuration_and_folders(folder, nedr, monkeypatc
     assert (status, out) == (0, ["weights"])
     config, paths, _ = calls[0]
     assert (config.seed, config.optim.steps, config.optim.warm) == (5, 50, 3)
-    assert paths == train.Paths(Path("run"), Path("c"), Path("d"), Path("v.csv"), Path("i"))
+    assert paths == Paths(Path("run"), Path("c"), Path("d"), Path("v.csv"), Path("i"))
 
 
 @pytest.mark.parametrize(

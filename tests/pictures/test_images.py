@@ -85,6 +85,17 @@ def test_eight_bit_formats_round_sixteen(kind):
     assert encode(deep, kind) == encode(rounded, kind)
 
 
+def test_what_a_format_cannot_hold_is_named():
+    info = Metadata(exif=pictures.exif(), icc=pictures.profile(), xmp=b"<x/>")
+    source = pictures.picture(dtype=np.uint16, info=info)
+    assert images.encoded(source, "TIFF").notes == ()
+    assert images.encoded(source, "JPEG").notes == ("16 bits per sample rounded to 8, since JPEG holds no more",)
+    assert images.encoded(source, "PPM").notes == (
+        "colours converted to sRGB, since PPM cannot hold their profile",
+        "EXIF and XMP left out, which PPM cannot hold",
+    )
+
+
 @pytest.mark.parametrize("target", ["PNG", "TIFF", "WEBP", "BMP"])
 def test_sixteen_bit_grey_with_alpha_goes_where_it_can(target):
     source = pictures.picture(channels=1, dtype=np.uint16, alpha=True)

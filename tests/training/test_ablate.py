@@ -15,8 +15,9 @@ from nedr.cli.main import main  # noqa: E402
 from nedr.errors import UsageError  # noqa: E402
 from nedr.model.nedr import NeDRConfig  # noqa: E402
 from nedr.training import ablate as ab  # noqa: E402
-from nedr.training import loop  # noqa: E402
+from nedr.training.config import LogConfig, Paths, TrainConfig  # noqa: E402
 from nedr.training.data import DataConfig  # noqa: E402
+from nedr.training.warmup import Run  # noqa: E402
 
 TINY = """
 [model]
@@ -36,7 +37,7 @@ workers = 0
 
 @pytest.fixture
 def config(tiny_config):
-    return loop.TrainConfig(model=tiny_config, data=DataConfig(views=((64, 64),), batch=2, holdout=1000, workers=0))
+    return TrainConfig(model=tiny_config, data=DataConfig(views=((64, 64),), batch=2, holdout=1000, workers=0))
 
 
 @pytest.fixture
@@ -48,7 +49,7 @@ def paths(tmp_path):
         coarse.resize((96, 80), Image.Resampling.BICUBIC).save(tmp_path / f"clear/{index}.png")
     rows = "".join(f"{name},clear/{hazy}.png,clear/{clear}.png\n" for name, hazy, clear in [("a", 0, 1), ("b", 2, 3)])
     (tmp_path / "pairs.csv").write_text("set,hazy,clear\n" + rows)
-    return loop.Paths(tmp_path / "out", tmp_path / "clear", validation=tmp_path / "pairs.csv")
+    return Paths(tmp_path / "out", tmp_path / "clear", validation=tmp_path / "pairs.csv")
 
 
 @pytest.fixture
@@ -146,10 +147,10 @@ def test_every_part_costs_parameters_and_operations():
 
 def test_a_killed_ablation_goes_on_to_the_same_scores(config, paths, monkeypatch):
     monkeypatch.setattr(ab, "VARIANTS", {"full": None, "no-drem": "drem"})
-    config = dataclasses.replace(config, log=loop.LogConfig(checkpoint=2))
+    config = dataclasses.replace(config, log=LogConfig(checkpoint=2))
     whole = ab.ablate(config, paths, steps=4, seeds=1)
 
-    advance, calls = loop.Run.advance, []
+    advance, calls = Run.advance, []
 
     def dies_late(self, *arguments):
         calls.append(self.step)
@@ -159,7 +160,7 @@ def test_a_killed_ablation_goes_on_to_the_same_scores(config, paths, monkeypatch
 
     elsewhere = dataclasses.replace(paths, out=paths.out.with_name("killed"))
     with monkeypatch.context() as patch:
-        patch.setattr(loop.Run, "advance", dies_late)
+        patch.setattr(Run, "advance", dies_late)
         with pytest.raises(KeyboardInterrupt):
             ab.ablate(config, elsewhere, steps=4, seeds=1)
     assert ab.ablate(config, elsewhere, steps=4, seeds=1) == whole

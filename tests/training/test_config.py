@@ -79,7 +79,7 @@ def test_configurations_of_the_project_load():
     pytest.importorskip("torch")
     from pathlib import Path
 
-    from nedr.training.loop import TrainConfig
+    from nedr.training.config import TrainConfig
 
     files = sorted((Path(__file__).parents[2] / "configs").glob("*.toml"))
     assert files
@@ -92,6 +92,6 @@ def test_the_papers_configuration_is_its_preset():
     from pathlib import Path
 
     from nedr.model.nedr import PRESETS
-    from nedr.training.loop import TrainConfig
+    from nedr.training.config import TrainConfig
 
     assert load(TrainConfig, Path(__file__).parents[2] / "configs/paper.toml").model == PRESETS["paper"]

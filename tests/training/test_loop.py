@@ -11,11 +11,16 @@ from PIL import Image
 torch = pytest.importorskip("torch")
 pytest.importorskip("lightning_fabric")
 
+from lightning_fabric import Fabric  # noqa: E402
+
 from nedr.errors import NedrError, UsageError  # noqa: E402
 from nedr.model.nedr import NeDR  # noqa: E402
-from nedr.training import loop  # noqa: E402
+from nedr.training import loop, losses  # noqa: E402
 from nedr.training.checkpoint import load_checkpoint, load_weights, save_weights  # noqa: E402
+from nedr.training.config import LogConfig, OptimConfig, Paths, TrainConfig  # noqa: E402
 from nedr.training.data import DataConfig  # noqa: E402
+from nedr.training.stream import Stream, batches  # noqa: E402
+from nedr.training.warmup import CHECKPOINT, Run, draw_lattice, rate_factor  # noqa: E402
 
 
 @pytest.fixture
@@ -31,11 +36,11 @@ def clear(tmp_path):
 
 @pytest.fixture
 def config(tiny_config):
-    return loop.TrainConfig(
+    return TrainConfig(
         model=tiny_config,
         data=DataConfig(views=((64, 64), (64, 96)), batch=2, holdout=1000, workers=0),
-        optim=loop.OptimConfig(steps=6, warm=2, decay=2),
-        log=loop.LogConfig(scalars=1, pictures=4, validate=100, checkpoint=3),
+        optim=OptimConfig(steps=6, warm=2, decay=2),
+        log=LogConfig(scalars=1, pictures=4, validate=100, checkpoint=3),
     )
 
 
@@ -44,9 +49,9 @@ def weights(path):
 
 
 def test_a_killed_run_resumes_on_the_same_curve(config, clear, tmp_path, monkeypatch):
-    whole = weights(loop.fit(config, loop.Paths(tmp_path / "whole", clear), progress=False))
+    whole = weights(loop.fit(config, Paths(tmp_path / "whole", clear), progress=False))
 
-    advance, calls = loop.Run.advance, []
+    advance, calls = Run.advance, []
 
     def dies_at_the_fifth(self, batch):
         calls.append(self.step)
@@ -54,19 +59,19 @@ def test_a_killed_run_resumes_on_the_same_curve(config, clear, tmp_path, monkeyp
             raise KeyboardInterrupt
         return advance(self, batch)
 
-    paths = loop.Paths(tmp_path / "killed", clear)
+    paths = Paths(tmp_path / "killed", clear)
     with monkeypatch.context() as patch:
-        patch.setattr(loop.Run, "advance", dies_at_the_fifth)
+        patch.setattr(Run, "advance", dies_at_the_fifth)
         with pytest.raises(KeyboardInterrupt):
             loop.fit(config, paths, progress=False)
-    assert load_checkpoint(paths.out / loop.CHECKPOINT)["step"] == 3
+    assert load_checkpoint(paths.out / CHECKPOINT)["step"] == 3
     resumed = weights(loop.fit(config, paths, progress=False))
     assert all(torch.equal(whole[name], resumed[name]) for name in whole)
 
 
 def test_training_lowers_the_loss_on_what_it_sees(config, clear, tmp_path):
-    run = loop.Run(config, loop.Paths(tmp_path, clear), loop.Fabric(accelerator="cpu", devices=1))
-    batch = next(iter(loop.batches(config, run.paths, 0)))
+    run = Run(config, Paths(tmp_path, clear), Fabric(accelerator="cpu", devices=1))
+    batch = next(iter(batches(config, run.paths, 0)))
     run.step = config.optim.warm  # full rate
     totals = []
     for _ in range(12):
@@ -76,39 +81,39 @@ def test_training_lowers_the_loss_on_what_it_sees(config, clear, tmp_path):
 
 
 def test_divergence_stops_the_run_and_keeps_the_checkpoint(config, clear, tmp_path, monkeypatch):
-    paths = loop.Paths(tmp_path / "run", clear)
-    loop.fit(dataclasses.replace(config, optim=loop.OptimConfig(steps=3, warm=1, decay=1)), paths, progress=False)
-    before = (paths.out / loop.CHECKPOINT).read_bytes()
-    monkeypatch.setattr(loop.losses, "radiance_l1", lambda a, b, weight: (a - b).sum() * math.nan)
+    paths = Paths(tmp_path / "run", clear)
+    loop.fit(dataclasses.replace(config, optim=OptimConfig(steps=3, warm=1, decay=1)), paths, progress=False)
+    before = (paths.out / CHECKPOINT).read_bytes()
+    monkeypatch.setattr(losses, "radiance_l1", lambda a, b, weight: (a - b).sum() * math.nan)
     with pytest.raises(NedrError, match="step 3"):
         loop.fit(config, paths, progress=False)
-    assert (paths.out / loop.CHECKPOINT).read_bytes() == before
+    assert (paths.out / CHECKPOINT).read_bytes() == before
 
 
 def test_processes_share_the_pictures_of_each_step():
-    alone = list(loop.Stream(3, 5, 4))
+    alone = list(Stream(3, 5, 4))
     assert alone == list(range(12, 20))
-    shares = [list(loop.Stream(3, 5, 4, rank=rank, world=2)) for rank in range(2)]
+    shares = [list(Stream(3, 5, 4, rank=rank, world=2)) for rank in range(2)]
     assert shares == [[12, 13, 16, 17], [14, 15, 18, 19]]
     with pytest.raises(UsageError, match="batch of 4"):
-        loop.Stream(0, 1, 4, world=3)
+        Stream(0, 1, 4, world=3)
 
 
 def test_rate_rises_stays_and_falls():
-    config = loop.OptimConfig(steps=100, warm=10, decay=20)
-    rates = [loop.rate_factor(step, config) for step in range(100)]
+    config = OptimConfig(steps=100, warm=10, decay=20)
+    rates = [rate_factor(step, config) for step in range(100)]
     assert rates[0] == pytest.approx(0.1)
     assert rates[10:80] == [1.0] * 70
     assert all(a > b for a, b in pairwise(rates[80:]))
     assert 0 < rates[99] < 0.01
     with pytest.raises(ValueError, match="warm"):
-        loop.OptimConfig(steps=10, warm=8, decay=8)
+        OptimConfig(steps=10, warm=8, decay=8)
 
 
 def test_validation_scores_and_logs(config, clear, tmp_path, capsys):
     (tmp_path / "pairs.csv").write_text("set,hazy,clear\nmine,clear/0.png,clear/1.png\n")
     config = dataclasses.replace(config, log=dataclasses.replace(config.log, validate=3))
-    loop.fit(config, loop.Paths(tmp_path / "run", clear, validation=tmp_path / "pairs.csv"), progress=False)
+    loop.fit(config, Paths(tmp_path / "run", clear, validation=tmp_path / "pairs.csv"), progress=False)
     assert "step 3  mine" in capsys.readouterr().out
     assert list((tmp_path / "run/log").iterdir())
 
@@ -128,7 +133,7 @@ def test_weights_carry_their_configuration_and_refuse_strangers(tiny_config, tmp
 def test_initial_weights_must_fit_the_run(config, tiny_config, clear, tmp_path):
     save_weights(NeDR(dataclasses.replace(tiny_config, drem=False)), tmp_path / "w.safetensors")
     with pytest.raises(UsageError, match="another configuration"):
-        loop.fit(config, loop.Paths(tmp_path / "run", clear, init=tmp_path / "w.safetensors"), progress=False)
+        loop.fit(config, Paths(tmp_path / "run", clear, init=tmp_path / "w.safetensors"), progress=False)
 
 
 def test_weights_of_the_first_network_give_their_encoder(config, tiny_config, clear, tmp_path):
@@ -138,7 +143,7 @@ def test_weights_of_the_first_network_give_their_encoder(config, tiny_config, cl
     tensors = {f"encoder.{name}": value for name, value in NeDR(tiny_config).encoder.state_dict().items()}
     old = tmp_path / "first.safetensors"
     save_file(tensors | {"drem.first.weight": torch.zeros(3)}, old, metadata={"format": "nedr-1", "config": "{}"})
-    run = loop.Run(config, loop.Paths(tmp_path, clear, init=old), loop.Fabric(accelerator="cpu", devices=1))
+    run = Run(config, Paths(tmp_path, clear, init=old), Fabric(accelerator="cpu", devices=1))
     stem = run.model.encoder.stem
     torch.testing.assert_close(stem.weight, tensors["encoder.stem.weight"])
     assert (run.model.standardise[0].deviation != 1).all()  # and the rest a calibrated start
@@ -147,8 +152,8 @@ def test_weights_of_the_first_network_give_their_encoder(config, tiny_config, cl
 
 
 def test_another_lattice_in_each_step_between_the_strides():
-    sizes = [loop.draw_lattice(torch.Size((2, 3, 96, 128)), (3.0, 8.0), 1, step) for step in range(200)]
-    assert sizes == [loop.draw_lattice(torch.Size((2, 3, 96, 128)), (3.0, 8.0), 1, step) for step in range(200)]
+    sizes = [draw_lattice(torch.Size((2, 3, 96, 128)), (3.0, 8.0), 1, step) for step in range(200)]
+    assert sizes == [draw_lattice(torch.Size((2, 3, 96, 128)), (3.0, 8.0), 1, step) for step in range(200)]
     heights = [height for height, _ in sizes]
     assert 12 <= min(heights) < 15
     assert 28 < max(heights) <= 32

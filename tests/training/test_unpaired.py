@@ -15,11 +15,16 @@ from PIL import Image
 torch = pytest.importorskip("torch")
 pytest.importorskip("lightning_fabric")
 
+from lightning_fabric import Fabric  # noqa: E402
+
 from nedr.errors import NedrError, UsageError  # noqa: E402
 from nedr.model.nedr import depth  # noqa: E402
 from nedr.training import loop, losses, unpaired  # noqa: E402
 from nedr.training.checkpoint import load_checkpoint, load_published, load_weights  # noqa: E402
+from nedr.training.config import LogConfig, OptimConfig, Paths, TrainConfig, UnpairedConfig  # noqa: E402
 from nedr.training.data import DataConfig  # noqa: E402
+from nedr.training.stream import batches  # noqa: E402
+from nedr.training.warmup import CHECKPOINT, WEIGHTS  # noqa: E402
 
 STEPS = 6
 
@@ -42,27 +47,27 @@ def pictures(tmp_path_factory):
 
 @pytest.fixture
 def config(tiny_config):
-    return loop.TrainConfig(
+    return TrainConfig(
         model=tiny_config,
         data=DataConfig(views=((64, 64), (64, 96)), batch=2, holdout=1000, workers=0),
-        optim=loop.OptimConfig(steps=STEPS, warm=1, decay=2),
-        unpaired=loop.UnpairedConfig(identity=0.5, perceptual=0.1, rehaze_width=4, critic_width=4, pool=1),
-        log=loop.LogConfig(scalars=1, pictures=4, validate=100, checkpoint=2),
+        optim=OptimConfig(steps=STEPS, warm=1, decay=2),
+        unpaired=UnpairedConfig(identity=0.5, perceptual=0.1, rehaze_width=4, critic_width=4, pool=1),
+        log=LogConfig(scalars=1, pictures=4, validate=100, checkpoint=2),
     )
 
 
 @pytest.fixture
 def paths(pictures, tmp_path):
-    return loop.Paths(tmp_path / "run", clear=pictures / "clear", hazy=pictures / "hazy")
+    return Paths(tmp_path / "run", clear=pictures / "clear", hazy=pictures / "hazy")
 
 
 @pytest.fixture
 def run(config, paths):
-    return loop.begin(config, paths, loop.Fabric(accelerator="cpu", devices=1))
+    return loop.begin(config, paths, Fabric(accelerator="cpu", devices=1))
 
 
 def first_batch(run):
-    return next(iter(loop.batches(run.config, run.paths, 0)))
+    return next(iter(batches(run.config, run.paths, 0)))
 
 
 def values(module):
@@ -144,7 +149,7 @@ def test_depth_loss_is_the_distance_to_the_depth_of_the_haze(run):
 
 def test_depth_may_learn_first_and_alone(config, paths):
     weights = dataclasses.replace(config.unpaired, depth_first=1)
-    run = loop.begin(dataclasses.replace(config, unpaired=weights), paths, loop.Fabric(accelerator="cpu", devices=1))
+    run = loop.begin(dataclasses.replace(config, unpaired=weights), paths, Fabric(accelerator="cpu", devices=1))
     batch = first_batch(run)
     for moving in ([False, True, False, False, False], [True] * 5):
         before = [values(network) for network in run.networks]
@@ -155,7 +160,7 @@ def test_depth_may_learn_first_and_alone(config, paths):
 @pytest.mark.parametrize("term", ["cycle", "density", "adversarial", "supervised", "identity", "perceptual", "depth"])
 def test_every_term_can_be_zero(config, paths, term):
     weights = dataclasses.replace(config.unpaired, **{term: 0.0})
-    run = loop.begin(dataclasses.replace(config, unpaired=weights), paths, loop.Fabric(accelerator="cpu", devices=1))
+    run = loop.begin(dataclasses.replace(config, unpaired=weights), paths, Fabric(accelerator="cpu", devices=1))
     terms = run.advance(first_batch(run))
     names = {"cycle": "cycle_hazy", "adversarial": "adversarial_clear", "supervised": "radiance_l1"}
     assert float(terms.get(names.get(term, term), torch.zeros(())).detach()) == 0.0
@@ -171,13 +176,13 @@ def test_training_lowers_the_cycles(run):
 
 
 def test_divergence_stops_the_run_and_keeps_the_checkpoint(config, paths, monkeypatch):
-    short = dataclasses.replace(config, optim=loop.OptimConfig(steps=2, warm=1, decay=1))
+    short = dataclasses.replace(config, optim=OptimConfig(steps=2, warm=1, decay=1))
     loop.fit(short, paths, progress=False)
-    before = (paths.out / loop.CHECKPOINT).read_bytes()
+    before = (paths.out / CHECKPOINT).read_bytes()
     monkeypatch.setattr(unpaired.losses, "cycle_l1", lambda a, b: (a - b).sum() * math.nan)
     with pytest.raises(NedrError, match="at step 2"):
         loop.fit(config, paths, progress=False)
-    assert (paths.out / loop.CHECKPOINT).read_bytes() == before
+    assert (paths.out / CHECKPOINT).read_bytes() == before
 
 
 def test_constant_transmission_stops_the_run_and_is_never_saved(config, paths, monkeypatch):
@@ -185,7 +190,7 @@ def test_constant_transmission_stops_the_run_and_is_never_saved(config, paths, m
     monkeypatch.setattr(unpaired, "PATIENCE", 4)
     with pytest.raises(NedrError, match="collapsed to a constant at step 3"):
         loop.fit(config, paths, progress=False)
-    assert not (paths.out / loop.CHECKPOINT).exists()
+    assert not (paths.out / CHECKPOINT).exists()
 
 
 def test_a_passing_flat_spell_is_forgiven(run, monkeypatch):
@@ -216,7 +221,7 @@ def test_processes_share_a_pool_place_by_place():
 
 def test_what_is_published_can_be_loaded(config, paths):
     loop.fit(config, paths, progress=False)
-    assert load_weights(paths.out / loop.WEIGHTS).config == config.model
+    assert load_weights(paths.out / WEIGHTS).config == config.model
     rehazing = load_published(paths.out / unpaired.REHAZING)
     assert rehazing.config.depth.bounds == config.unpaired.depth_range
     with pytest.raises(NedrError, match="expected a network that removes haze"):
@@ -226,16 +231,16 @@ def test_what_is_published_can_be_loaded(config, paths):
 def test_folders_that_the_stage_needs(config, paths):
     with pytest.raises(UsageError, match="--hazy"):
         loop.fit(config, dataclasses.replace(paths, hazy=None), progress=False)
-    its = dataclasses.replace(config, unpaired=loop.UnpairedConfig(source="its", supervised=0.0))
+    its = dataclasses.replace(config, unpaired=UnpairedConfig(source="its", supervised=0.0))
     with pytest.raises(UsageError, match="--depth"):
         loop.fit(its, paths, progress=False)
     with pytest.raises(ValueError, match="supervised = 0"):
-        loop.UnpairedConfig(source="its")
+        UnpairedConfig(source="its")
 
 
 def test_another_runs_checkpoint_is_refused(config, paths):
     paths.out.mkdir()
-    warm = dataclasses.replace(config, unpaired=None, optim=loop.OptimConfig(steps=2, warm=1, decay=1))
+    warm = dataclasses.replace(config, unpaired=None, optim=OptimConfig(steps=2, warm=1, decay=1))
     loop.fit(warm, paths, progress=False)
     with pytest.raises(NedrError, match="choose another --out"):
         loop.fit(config, paths, progress=False)

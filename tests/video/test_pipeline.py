@@ -17,10 +17,10 @@ pytest.importorskip("av", reason="needs the extra [video]")
 import av
 import footage
 
-from nedr.album.one import Job
 from nedr.cli import main as cli
 from nedr.errors import NedrError
 from nedr.inference.dehazer import Dehazer
+from nedr.pictures.job import Job
 from nedr.video import pipeline, reader, writer
 from nedr.video.formats import Encoding
 

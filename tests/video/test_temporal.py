@@ -9,7 +9,14 @@ from nedr.errors import ImageError, UsageError
 from nedr.inference.dehazer import Dehazer
 from nedr.inference.field import HazeField
 from nedr.inference.view import noise_level
-from nedr.video.temporal import FieldFollower, Grain, VideoDehazer, blocks, is_cut
+from nedr.video.temporal import (
+    FieldFollower,
+    TemporalDenoiser,
+    VideoDehazer,
+    blocks,
+    exposure_change,
+    is_cut,
+)
 
 SIZE = (180, 320)
 AIRLIGHT = np.array([0.80, 0.82, 0.86], np.float32)
@@ -79,6 +86,48 @@ def test_a_pan_and_a_flash_are_no_cuts_and_another_scene_is():
     assert is_cut(cells, cells[:, ::2])
 
 
+LEVELS = np.concatenate([np.ones(10), np.linspace(1, 0, 12), np.linspace(0, 1, 12), np.ones(4)])
+"""How much is left of a scene in a fade that goes out and comes in."""
+
+
+@pytest.mark.parametrize("target", ["black", "white", "pyramid"])
+def test_a_fade_and_a_dissolve_leave_the_result_as_steady_as_the_clip(dehazer, target):
+    hazy, _ = clip(*scene("temple"), len(LEVELS))
+    flat = np.full_like(hazy[0], 255 * (target == "white"))
+    other = clip(*scene("pyramid"), 1)[0][0] if target == "pyramid" else flat
+    frames = [np.rint(s * frame + (1 - s) * other).astype(np.uint8) for s, frame in zip(LEVELS, hazy, strict=True)]
+    results = list(VideoDehazer(dehazer)(frames))
+    steady = results[9].mean(axis=(0, 1))
+    behind = dehazer.dehaze(other).mean(axis=(0, 1)) if target == "pyramid" else other.mean(axis=(0, 1))
+    shown = LEVELS[: 22 if target == "white" else None]  # what comes in from white is as good as fog that lifts
+    for s, result in zip(shown, results, strict=False):
+        expected = s * steady + (1 - s) * behind
+        if expected.min() > 3:  # codes; black has no ratio
+            ratio = result.mean(axis=(0, 1)) / expected
+            assert ratio.min() > 0.8
+            assert ratio.max() < 1.25
+
+
+def test_the_denoiser_goes_on_through_a_fade(dehazer):
+    """Noise in a fade is as large as that of the same fade over the clear scene."""
+    s = np.concatenate([np.ones(10), np.linspace(1, 0.3, 15)])
+    clips = clip(*scene("temple"), 25)
+    hazy, clear = ([level * frame for level, frame in zip(s, frames, strict=True)] for frames in clips)
+    results = list(VideoDehazer(dehazer)([np.rint(frame).astype(np.uint8) for frame in hazy]))
+    rough = [[noise_level(np.rint(frame).astype(np.uint8)) for frame in frames[14:]] for frames in (results, clear)]
+    assert np.mean(rough[0]) < 1.3 * np.mean(rough[1])
+
+
+def test_a_change_of_exposure_is_measured_and_a_pan_is_none():
+    clear, _ = scene("temple")
+    cells = clear.reshape(45, 4, 80, 4, 3).mean(axis=(1, 3))
+    found = exposure_change(cells, cells * 0.7 + 0.2)
+    assert (found.gain, found.offset) == (pytest.approx(0.7, abs=1e-3), pytest.approx(0.2, abs=1e-3))
+    for other in (cells, np.roll(cells, 1, axis=1), np.zeros_like(cells), cells[:, ::2]):
+        none = exposure_change(cells, other)
+        assert (none.gain, none.offset) == (1, 0)
+
+
 def test_one_bad_field_hardly_moves_what_belongs_to_the_whole_scene():
     lattice = np.full((9, 16), 0.5, np.float32)
     guide = np.linspace(0, 1, 9 * 16 * 3, dtype=np.float32).reshape(9, 16, 3)
@@ -86,27 +135,27 @@ def test_one_bad_field_hardly_moves_what_belongs_to_the_whole_scene():
     good = HazeField(lattice=lattice, guide=guide, airlight=np.full(3, 0.8, np.float32), density=1.0)
     bad = HazeField(lattice=lattice, guide=guide, airlight=np.full(3, 0.2, np.float32), density=9.0)
     for field in (good, good, bad, good, good):
-        followed, cut = follower.follow(field, frame)
+        followed, cut, _ = follower.follow(field, frame)
         assert not cut
         np.testing.assert_allclose(followed.airlight, 0.8, atol=1e-6)
         assert followed.density == pytest.approx(1, rel=1e-5)
 
 
-def test_grain_keeps_moving_pixels_as_they_are():
+def test_the_denoiser_keeps_moving_pixels_as_they_are():
     rng = np.random.default_rng(0)
     planes = rng.integers(60, 200, (64, 64, 1)).astype(np.uint8)
-    grain, t = Grain(), np.full(blocks(planes), 0.4, np.float32)
+    denoiser, t = TemporalDenoiser(), np.full(blocks(planes), 0.4, np.float32)
     for shift in range(4):
         moved = np.roll(planes, 5 * shift, axis=1)
-        out = grain.settle(moved, t, 1 / 255, scale=1 / 255)
+        out = denoiser.settle(moved, t, 1 / 255, scale=1 / 255)
         np.testing.assert_allclose(out, moved / np.float32(255), atol=1e-6)
 
 
-def test_grain_pays_back_just_the_noise_that_dividing_by_t_adds():
+def test_the_denoiser_pays_back_just_the_noise_that_dividing_by_t_adds():
     rng, t = np.random.default_rng(0), 0.5
     frames = [np.rint(128 + rng.normal(0, 4, (64, 64, 1))).astype(np.uint8) for _ in range(40)]
-    grain, share = Grain(), np.full(blocks(frames[0]), t, np.float32)
-    settled = [grain.settle(frame, share, 4 / 255, scale=1 / 255).copy() for frame in frames][10:]
+    denoiser, share = TemporalDenoiser(), np.full(blocks(frames[0]), t, np.float32)
+    settled = [denoiser.settle(frame, share, 4 / 255, scale=1 / 255).copy() for frame in frames][10:]
     assert np.stack(settled).std(axis=0).mean() / t == pytest.approx(4 / 255, rel=0.1)
 
 

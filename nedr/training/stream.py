@@ -1,0 +1,79 @@
+"""The samples of a run by number, step by step: the same for every process, and after every interruption."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from nedr.errors import UsageError
+from nedr.training.config import Paths, TrainConfig
+from nedr.training.data import (
+    DrawnHaze,
+    HazyPhotographs,
+    RebuiltITS,
+    SyntheticHaze,
+    Together,
+    depth_pairs,
+    list_images,
+)
+
+
+class Stream(Sampler[int]):
+    """The sample numbers that process `rank` of `world` sees in steps `start` to `stop`, `batch` in each step of all.
+
+    A resumed run goes on with the very next picture, and any number of processes see the same pictures in a step.
+    """
+
+    def __init__(self, start: int, stop: int, batch: int, *, rank: int = 0, world: int = 1) -> None:
+        if batch % world:
+            raise UsageError(f"a batch of {batch} cannot be shared by {world} processes: expected a multiple")
+        self.steps, self.batch = range(start, stop), batch
+        self.share, self.rank = batch // world, rank
+
+    def __iter__(self) -> Iterator[int]:
+        for step in self.steps:
+            first = step * self.batch + self.rank * self.share
+            yield from range(first, first + self.share)
+
+    def __len__(self) -> int:
+        return len(self.steps) * self.share
+
+
+def samples(config: TrainConfig, paths: Paths) -> Dataset[dict[str, Tensor]]:
+    """What the run learns from, by number. Raises UsageError for folders that are missing or empty."""
+    unpaired, seed = config.unpaired, config.seed
+    if unpaired and unpaired.source == "its":
+        if not paths.depth:
+            raise UsageError("the ITS protocol draws haze on measured scenes: expected --depth DIR")
+        drawn = DrawnHaze(unpaired.beta, config.haze, seed=seed)
+        return Together(RebuiltITS(depth_pairs(paths.depth), config.data, seed=seed), drawn)
+    clear = list_images(paths.clear, config.data.exclude) if paths.clear else []
+    measured = depth_pairs(paths.depth) if paths.depth else []
+    synthetic = SyntheticHaze(clear, measured, config.data, config.haze, seed=seed, labels=paths.labels)
+    if not unpaired:
+        return synthetic
+    if not paths.hazy:
+        raise UsageError("the unpaired stage learns from hazy photographs: expected --hazy DIR")
+    real = HazyPhotographs(list_images(paths.hazy), config.data, seed=seed)
+    return Together(synthetic, real, DrawnHaze(unpaired.beta, config.haze, seed=seed))
+
+
+def first_views(config: TrainConfig, paths: Paths, *, count: int = 16) -> Tensor:
+    """Views (count, 3, H, W) that a run never learns from, of one size, to calibrate a new network on."""
+    data = samples(replace(config, data=replace(config.data, views=config.data.views[:1]), seed=config.seed + 1), paths)
+    name = "hazy" if config.unpaired is None or config.unpaired.source != "its" else "real"
+    return torch.stack([data[index][name] for index in range(count)])
+
+
+def batches(
+    config: TrainConfig, paths: Paths, start: int, *, rank: int = 0, world: int = 1
+) -> DataLoader[dict[str, Tensor]]:
+    """The run's samples from step `start` on, or one process's share of them."""
+    dataset = samples(config, paths)
+    stream = Stream(start, config.optim.steps, config.data.batch, rank=rank, world=world)
+    workers = config.data.workers
+    return DataLoader(
+        dataset, stream.share, sampler=stream, num_workers=workers, prefetch_factor=4 if workers else None
+    )

