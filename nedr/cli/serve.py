@@ -14,6 +14,11 @@ def _serve_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--allow-origin", metavar="ORIGIN", action="append", default=[], help="whose pages may call it, again for more"
     )
+    parser.add_argument(
+        "--allow-host", metavar="NAME", action="append", default=[], help="what the server is called too, as by a proxy"
+    )
+    parser.add_argument("--open", action="store_true", help="show the page in the browser")
+    parser.add_argument("--no-jobs", action="store_true", help="no videos and no batches in the background")
     parser.add_argument("--max-megabytes", type=words.count, default=64, help="of one upload (64)")
     parser.add_argument("--max-megapixels", type=words.count, default=50, help="of one picture (50)")
     parser.add_argument("--workers", type=words.count, help="pictures at work at once (one per core)")
@@ -33,6 +38,7 @@ def _serve(arguments: argparse.Namespace) -> int:
         workers=arguments.workers or cores(),
         queue=arguments.queue,
         seconds=arguments.seconds,
+        jobs=0 if arguments.no_jobs else 1,
     )
     token = arguments.token or os.environ.get("NEDR_TOKEN") or None
     serve(
@@ -41,6 +47,8 @@ def _serve(arguments: argparse.Namespace) -> int:
         token=token,
         limits=limits,
         origins=arguments.allow_origin,
+        hosts=arguments.allow_host,
+        open_browser=arguments.open,
         weights=arguments.weights,
     )
     return 0

@@ -17,7 +17,7 @@ from nedr.inference.dehazer import Dehazer
 from nedr.inference.field import HazeField
 from nedr.inference.view import reduce
 from nedr.pictures import images
-from nedr.pictures.arrays import Array, Floats, peak
+from nedr.pictures.arrays import Array, Floats, eight_bits, peak
 from nedr.pictures.images import Picture
 
 Map: TypeAlias = Literal["transmission", "depth"]
@@ -123,9 +123,7 @@ def _preview(field: HazeField, small: Array) -> dict[str, Any]:
 
 def _small(colours: Array, size: int) -> Array:
     """A picture, grey or RGB, as (h, w, 3) uint8, its long side at most `size`."""
-    if colours.dtype == np.uint16:
-        colours = ((colours.astype(np.uint32) + 128) // 257).astype(np.uint8)
-    image = Image.fromarray(colours).convert("RGB")
+    image = Image.fromarray(eight_bits(colours)).convert("RGB")
     image.thumbnail((size, size), Image.Resampling.BOX)
     return np.asarray(image)
 
