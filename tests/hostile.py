@@ -62,7 +62,7 @@ def request(number):
         b": :",
         b"Expect: 100-continue",
     ]
-    return line + b"\r\nHost: x\r\n" + rng.choice(heads) + b"\r\n\r\n" + data
+    return line + b"\r\nHost: localhost\r\n" + rng.choice(heads) + b"\r\n\r\n" + data
 
 
 @lru_cache

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from nedr.cli.main import _parser
+from nedr.cli.main import command_parser
 
 ROOT = Path(__file__).parents[1]
 FILE = ROOT / "Dockerfile"
@@ -56,7 +56,7 @@ def test_packages_have_the_tested_versions_and_leave_no_cache():
 def test_the_command_is_one_that_nedr_understands_and_signals_reach_it():
     program, *arguments = json.loads(values("ENTRYPOINT")[0])  # JSON: no shell in between
     assert program == "nedr"
-    parsed = _parser().parse_args(arguments)
+    parsed = command_parser().parse_args(arguments)
     assert parsed.host == "0.0.0.0"
     assert [str(parsed.port)] == values("EXPOSE")
 

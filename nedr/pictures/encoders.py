@@ -16,6 +16,7 @@ from nedr.pictures.metadata import Metadata, tiff_directory
 QUALITY = 92
 """JPEG, WebP and AVIF quality where the source states none: lossy artefacts are not to show in pictures made clear."""
 
+_AVIF_SPEED = 8  # Pillow's own, 6, takes seven times as long (22 s for 24 megapixels) and saves 5 %
 _PNG_LEVEL = 4  # level 6, Pillow's own, takes twice as long and saves 1 % of a photograph
 
 
@@ -80,7 +81,9 @@ def _webp(samples: sixteen_bit.Samples, info: Metadata, quality: int | None) -> 
 
 
 def _avif(samples: sixteen_bit.Samples, info: Metadata, quality: int | None) -> bytes:
-    options: dict[str, Any] = {} if samples.shape[2] == 1 else {"subsampling": "4:4:4"}
+    options: dict[str, Any] = {"speed": _AVIF_SPEED}
+    if samples.shape[2] > 1:
+        options["subsampling"] = "4:4:4"
     if samples.shape[2] in (2, 4):
         options["advanced"] = {"alpha:lossless": "1"}
     return _saved(samples, "AVIF", info, quality=quality or QUALITY, **options)

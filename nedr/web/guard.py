@@ -1,14 +1,18 @@
-"""What surrounds every request: security headers, the token, metrics, and a line of log without picture content."""
+"""What surrounds every request: who may ask, security headers, metrics, and a line of log without picture content."""
 
 import hmac
+import ipaddress
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from urllib.parse import urlsplit
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from nedr.errors import UsageError
 
 LOG = logging.getLogger("nedr.web")
 
@@ -22,6 +26,9 @@ HEADERS = {
     "Cache-Control": "no-store",
 }
 GUARDED = ("/v1/", "/metrics")
+FREE = "/v1/files/"
+"""Links that carry their own secret, so that a browser can save them as files."""
+SAFE = ("GET", "HEAD", "OPTIONS")
 CLIENT_GONE = 499
 """The status that is logged and counted for a caller who hung up: nobody receives it."""
 
@@ -37,32 +44,117 @@ class Metrics:
         ProcessCollector(registry=self.registry)
 
 
+class Visitors:
+    """The ASGI layer that answers only under this server's own names, and changes nothing for pages of others.
+
+    A page of another server can make a browser call this one: under a name of its own that it lets point here (the
+    Host is then a stranger's, 421), or by a request across origins (403).
+
+    names: hosts beside this computer's own and addresses in numbers;  origins: of pages that may call
+    """
+
+    def __init__(self, app: ASGIApp, *, names: Iterable[str], origins: Iterable[str]) -> None:
+        self.app = app
+        self.names, self.origins = frozenset(map(str.lower, names)), frozenset(map(str.lower, origins))
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on, or refuse it."""
+        answer = self._refusal(scope) if scope["type"] == "http" else None
+        await (answer or self.app)(scope, receive, send)
+
+    def _refusal(self, scope: Scope) -> ASGIApp | None:
+        headers = Headers(scope=scope)
+        host = headers.get("host", "").lower()
+        if not self._is_own(host):
+            return _refused(421, "this server is not known by this name; start it with --allow-host NAME", "host")
+        origin = headers.get("origin", "").lower()
+        foreign = origin and origin not in self.origins and urlsplit(origin).netloc != host
+        crossing = not origin and headers.get("sec-fetch-site") == "cross-site"
+        if scope["method"] not in SAFE and (foreign or crossing):
+            return _refused(403, "pages of other servers may not ask this; --allow-origin names those that may", "page")
+        return None
+
+    def _is_own(self, host: str) -> bool:
+        try:
+            name = urlsplit(f"//{host}").hostname or ""
+            if name in self.names or name == "localhost" or name.endswith(".localhost"):
+                return True
+            ipaddress.ip_address(name)  # no name service was asked, so nobody can have bent its answer
+        except ValueError:
+            return False
+        return True
+
+
 class Token:
-    """The ASGI layer that lets only callers with the token at the pictures' interface and the metrics."""
+    """The ASGI layer that lets only callers with the token at the pictures' interface and the metrics.
+
+    Raises UsageError for a token that an HTTP header cannot hold.
+    """
 
     def __init__(self, app: ASGIApp, *, token: str) -> None:
-        self.app, self.expected = app, f"Bearer {token}".encode()
+        check_token(token)
+        self.app, self.expected = app, token.encode()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on, or answer 401."""
-        await (self.app if self._admits(scope) else _REFUSED)(scope, receive, send)
+        answer = self._refusal(scope) if scope["type"] == "http" else None
+        await (answer or self.app)(scope, receive, send)
 
-    def _admits(self, scope: Scope) -> bool:
-        if scope["type"] != "http" or not scope["path"].startswith(GUARDED):
-            return True
-        return hmac.compare_digest(Headers(scope=scope).get("authorization", "").encode(), self.expected)
+    def _refusal(self, scope: Scope) -> ASGIApp | None:
+        path = scope["path"]
+        if not path.startswith(GUARDED) or path.startswith(FREE):
+            return None
+        scheme, _, given = Headers(scope=scope).get("authorization", "").partition(" ")
+        if scheme.lower() != "bearer" or not given.strip():
+            return _refused(401, "a token is needed: Authorization: Bearer TOKEN", "token_missing", bearer="Bearer")
+        if hmac.compare_digest(given.strip().encode(), self.expected):
+            return None
+        return _refused(
+            401, "this is not the token of this server", "token_wrong", bearer='Bearer error="invalid_token"'
+        )
 
 
-_REFUSED = JSONResponse(
-    {"error": "a token is needed: Authorization: Bearer TOKEN"}, 401, {"WWW-Authenticate": "Bearer"}
-)
+def check_token(token: str) -> None:
+    """Raises UsageError for a token that is empty or beyond what every HTTP client can send."""
+    if not token or not all("!" <= character <= "~" for character in token):
+        raise UsageError("expected a token of visible ASCII characters without spaces; choose another")
+
+
+def _refused(status: int, text: str, code: str, *, bearer: str | None = None) -> ASGIApp:
+    headers = {"WWW-Authenticate": bearer} if bearer else {"Connection": "close"}
+    return JSONResponse({"error": text, "code": code}, status, headers)
+
+
+class Heads:
+    """The ASGI layer that answers HEAD as GET, without the body."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        if scope["type"] != "http" or scope["method"] != "HEAD":
+            await self.app(scope, receive, send)
+            return
+
+        async def sending(message: Message) -> None:
+            if message["type"] == "http.response.body":
+                message = {**message, "body": b""}
+            await send(message)
+
+        await self.app({**scope, "method": "GET", "nedr.head": True}, receive, sending)
 
 
 class Guard:
-    """The outermost ASGI layer: nothing leaves without its headers, its line of log and its place in the metrics."""
+    """The outermost ASGI layer: nothing leaves without its headers, its line of log and its place in the metrics.
 
-    def __init__(self, app: ASGIApp, *, metrics: Metrics, paths: frozenset[str]) -> None:
-        self.app, self.metrics, self.paths = app, metrics, paths
+    paths: those that log and metrics may name, as they are or as beginnings that end in a slash
+    """
+
+    def __init__(self, app: ASGIApp, *, metrics: Metrics, paths: Iterable[str]) -> None:
+        self.app, self.metrics = app, metrics
+        self.paths = frozenset(paths)
+        self.beginnings = tuple(path for path in self.paths if path.endswith("/") and path != "/")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request, and count it."""
@@ -84,8 +176,13 @@ class Guard:
             self._record(scope, status, time.perf_counter() - start)
 
     def _record(self, scope: Scope, status: int, seconds: float) -> None:
-        path = scope["path"] if scope["path"] in self.paths else "other"
+        path = self._known(scope["path"])
         self.metrics.requests.labels(path, str(status)).inc()
         self.metrics.seconds.labels(path).observe(seconds)
         line = {"method": scope["method"], "path": path, "status": status, "seconds": round(seconds, 4)}
         LOG.info("request", extra={"request": line})
+
+    def _known(self, path: str) -> str:
+        if path in self.paths:
+            return path
+        return next((f"{begin}*" for begin in self.beginnings if path.startswith(begin)), "other")

@@ -1,61 +1,55 @@
-"""What one server accepts, and the gate that holds work to it."""
+"""What one server accepts, and how it refuses."""
 
-import asyncio
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from typing import TypeVar
+from dataclasses import dataclass, fields
 
 from nedr.errors import UsageError
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class Limits:
-    """The most that is accepted: bytes of a body, pixels of a picture, pictures at work and waiting, seconds each."""
+    """The most that a server accepts.
+
+    body: bytes of a picture's request;  pixels: of a picture;  workers: pictures at work at once, each in a process of
+    its own;  queue: pictures that may wait;  seconds: from the body's arrival to the answer
+    header_seconds: for a request's head to arrive;  body_seconds: for a body to begin, afterwards `body_rate` bytes
+    each second are due;  waiting: bytes of all bodies that are held in memory
+    connections: open at once, `per_address` of them from one address
+    store: bytes of the pictures, videos and results that are kept for their callers, for `kept_seconds` after their
+    last use;  jobs: videos at work at once, 0 for none at all;  video: bytes of one, `video_seconds`: its length
+    job_seconds: the most that one job may take
+
+    Raises UsageError for a limit that is not above 0 (queue and jobs may be 0).
+    """
 
     body: int = 64_000_000
     pixels: int = 50_000_000
     workers: int = 2
     queue: int = 32
     seconds: float = 60.0
+    header_seconds: float = 10.0
+    body_seconds: float = 10.0
+    body_rate: int = 16_000
+    waiting: int = 512_000_000
+    connections: int = 1000
+    per_address: int = 200
+    store: int = 4_000_000_000
+    kept_seconds: float = 1800.0
+    jobs: int = 1
+    video: int = 1_000_000_000
+    video_seconds: float = 900.0
+    job_seconds: float = 7200.0
 
     def __post_init__(self) -> None:
-        if min(self.body, self.pixels, self.workers) < 1 or self.queue < 0 or not self.seconds > 0:
-            raise UsageError("limits must be above 0 (the queue may be 0)")
+        for field in fields(self):
+            value, free = getattr(self, field.name), field.name in ("queue", "jobs")
+            if not (value >= 0 if free else value > 0):
+                raise UsageError(f"expected {field.name} above 0{' or 0' * free}, found {value}")
 
 
 class Refusal(Exception):
-    """A request that is answered with `status` and one sentence."""
+    """A request that is answered with `status`, one sentence, and a word that a program can act on."""
 
-    def __init__(self, status: int, text: str, **headers: str) -> None:
+    def __init__(self, status: int, text: str, code: str = "refused", **headers: str) -> None:
         super().__init__(text)
-        self.status, self.text, self.headers = status, text, headers
-
-
-class Gate:
-    """Runs work on `limits.workers` threads and refuses what would wait behind `limits.queue` others."""
-
-    def __init__(self, limits: Limits) -> None:
-        self.limits = limits
-        self.admitted = 0
-        self._pool = ThreadPoolExecutor(limits.workers, thread_name_prefix="nedr")
-
-    def enter(self) -> None:
-        """Take a place, before the body is read. Raises Refusal 429 when all are taken."""
-        if self.admitted >= self.limits.workers + self.limits.queue:
-            raise Refusal(429, "too many pictures are waiting; try again shortly", **{"Retry-After": "2"})
-        self.admitted += 1
-
-    def leave(self) -> None:
-        """Give the place back."""
-        self.admitted -= 1
-
-    async def run(self, work: Callable[[], T]) -> T:
-        """The result of `work`. Raises Refusal 503 when it takes too long; cancelled work that waits never starts."""
-        task = self._pool.submit(work)
-        try:
-            return await asyncio.wait_for(asyncio.wrap_future(task), self.limits.seconds)
-        except TimeoutError:
-            raise Refusal(503, f"not done within {self.limits.seconds:g} s", **{"Retry-After": "5"}) from None
+        self.status, self.text, self.code = status, text, code
+        self.headers = {name.replace("_", "-"): value for name, value in headers.items()}

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from nedr.cli.main import _parser, main
+from nedr.cli.main import command_parser, main
 from nedr.errors import ImageError, UsageError
 from nedr.evaluation import benchmarks
 from nedr.evaluation.benchmarks import BENCHMARKS, find
@@ -148,6 +148,6 @@ def test_a_benchmark_without_its_root_says_what_to_give(capsys, monkeypatch, tmp
 
 def test_the_help_names_every_benchmark(capsys):
     with pytest.raises(SystemExit):
-        _parser().parse_args(["eval", "--help"])
+        command_parser().parse_args(["eval", "--help"])
     text = " ".join(capsys.readouterr().out.split()).replace("- ", "-")
     assert all(name in text for name in BENCHMARKS)

@@ -64,7 +64,7 @@ def refuses(port):
 )
 def test_a_server_for_all_without_a_token_warns(options, warned, monkeypatch, capsys):
     monkeypatch.setattr("uvicorn.Server.run", lambda *_, **__: None)
-    monkeypatch.setattr("nedr.web.server.log_lines", lambda: None)
+    monkeypatch.setattr("nedr.web.log.start", lambda: None)
     assert main(["serve", "--port", "0", *options]) == 0
     said = capsys.readouterr()
     assert ("--token" in said.err) is warned

@@ -1,0 +1,182 @@
+"""`nedr dehaze`: photographs, videos, folders and pipes without their haze."""
+
+import argparse
+import json
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nedr.cli import telling, words
+from nedr.cli.verb import Verb
+from nedr.errors import UsageError
+
+if TYPE_CHECKING:
+    from nedr.album.report import Progress
+    from nedr.album.run import Outcome
+    from nedr.album.session import Session
+    from nedr.video.formats import Encoding
+
+
+def _dehaze_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "photos",
+        nargs="+",
+        metavar="PHOTO",
+        help="JPEG, PNG, TIFF, WebP, AVIF, HEIF, BMP, PPM; a video; a folder; - for a pipe",
+    )
+    parser.add_argument(
+        "-o",
+        "--output",
+        metavar="FILE|FOLDER",
+        help="where to write; a FILE's suffix names its format (beside PHOTO; a folder into FOLDER.dehazed)",
+    )
+    parser.add_argument(
+        "--strength", type=float, default=1.0, help="0 leaves every pixel, 1 removes the haze found, up to 1.5 (1)"
+    )
+    parser.add_argument("--map", action="store_true", help="also write the transmission, PHOTO.transmission.png")
+    parser.add_argument("--compare", action="store_true", help="also write before | after in one picture")
+    parser.add_argument(
+        "--quality", type=words.percentage, help="1..100 for JPEG, WebP and AVIF (as the photograph was compressed)"
+    )
+    words.add_overwrite(parser)
+    words.add_seeing(parser)
+    _folder_arguments(parser.add_argument_group("many photographs, also in folders"))
+    _video_arguments(parser.add_argument_group("videos: nedr CLIP.mp4 -o CLEAR.mp4"))
+    pipe = parser.add_argument_group("pipes: nedr - < IN > OUT")
+    pipe.add_argument("--format", help="jpeg, png, tiff, webp, avif, bmp or ppm (what comes in)")
+    pipe.add_argument("--raw", metavar="WIDTHxHEIGHT", help="frames of 8 bit RGB in and out, as rgb24 of ffmpeg")
+
+
+def _video_arguments(parser: "argparse._ArgumentGroup") -> None:
+    parser.add_argument("--start", metavar="TIME", help="leave out what comes before, as 90, 1:30 or 0:01:30.5")
+    parser.add_argument("--end", metavar="TIME", help="leave out what comes from there on")
+    parser.add_argument("--codec", help="h264, hevc, vp9, av1, prores or ffv1 (h264; hevc for more than 8 bits)")
+    parser.add_argument(
+        "--crf", type=words.whole_number(0), help="constant quality, smaller is better and larger (18 for h264)"
+    )
+
+
+def _folder_arguments(parser: "argparse._ArgumentGroup") -> None:
+    parser.add_argument("--include", action="append", default=[], metavar="GLOB", help="only such names or paths")
+    parser.add_argument("--exclude", action="append", default=[], metavar="GLOB", help="no such names, paths, folders")
+    parser.add_argument("--limit", type=words.count, help="do at most so many this time")
+    parser.add_argument("--workers", type=words.count, help="how many at once (one per thread, at most 8)")
+    parser.add_argument("--dry-run", action="store_true", help="only say what would be done")
+    parser.add_argument("--report", type=Path, metavar="FILE", help=".json or .csv: what became of each photograph")
+    parser.add_argument("--watch", action="store_true", help="afterwards wait for more to arrive, until Ctrl-C")
+
+
+def _dehaze(arguments: argparse.Namespace) -> int:
+    from nedr.album import report
+    from nedr.inference.field import check_strength
+
+    check_strength(arguments.strength)
+    if "-" in arguments.photos or arguments.raw or arguments.format:
+        return _pipe(arguments)
+    if arguments.report:
+        report.check(arguments.report)
+    session = _session(arguments)
+    if arguments.dry_run:
+        for task in session.dry():
+            print(f"{task.job.photo} -> {task.error or ', '.join(map(str, task.job.targets))}")
+        return 0
+    with _terminated_as_interrupted():
+        if arguments.watch:
+            with telling.needs("--watch", "watch"):
+                session.watch()
+        outcomes = session.once()
+    failures = [outcome.error for outcome in outcomes if outcome.error]
+    return 1 if failures and len(failures) < len(outcomes) else telling.status(failures)
+
+
+@contextmanager
+def _terminated_as_interrupted() -> Iterator[None]:
+    """Take SIGTERM, by which services and clusters end what they run, as Ctrl-C: nothing half made stays behind."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _session(arguments: argparse.Namespace) -> "Session":
+    from nedr.album import plan
+    from nedr.album import run as album
+    from nedr.album.session import Session
+
+    same = ("output", "map", "compare", "weights", "method", "device", "threads", "workers", "limit", "report")
+    return Session(
+        arguments.photos,
+        tell=lambda outcome, progress: _tell(outcome, progress, arguments.json),
+        say=telling.complain,
+        selection=plan.Selection(tuple(arguments.include), tuple(arguments.exclude)),
+        options=album.Options(
+            arguments.strength, arguments.quality, arguments.overwrite, encoding=_encoding(arguments)
+        ),
+        **{name: getattr(arguments, name) for name in same},
+    )
+
+
+def _encoding(arguments: argparse.Namespace) -> "Encoding":
+    from nedr.video import formats
+
+    start, end = (text and formats.seconds(text) for text in (arguments.start, arguments.end))
+    return formats.Encoding(start, end, arguments.codec, arguments.crf)
+
+
+def _tell(outcome: "Outcome", progress: "Progress", as_json: bool) -> None:
+    """What became of one photograph, on stdout and stderr, above the bar."""
+    job = outcome.task.job
+    found: dict[str, Any] = {"photo": str(job.photo), "outcome": outcome.state}
+    progress.clear()
+    if outcome.error:
+        found["error"] = telling.failure(str(job.photo), outcome.error)
+        telling.complain(found["error"])
+    else:
+        written = {"dehazed": job.result, "map": job.map, "compare": job.compare}
+        found |= {name: path and str(path) for name, path in written.items()} | outcome.haze
+    for note in outcome.haze.get("notes", ()) if outcome.state == "done" else ():
+        telling.complain(f"{job.photo}: {note}")
+    if as_json:
+        print(json.dumps(found), flush=True)
+    elif outcome.state == "done" and not (progress.total > 1 and progress.is_drawn and sys.stdout.isatty()):
+        print(f"{job.photo} -> {', '.join(map(str, job.targets))}", flush=True)
+    if outcome.state != "skipped":
+        progress.count(outcome)
+
+
+def _pipe(arguments: argparse.Namespace) -> int:
+    """One picture, or raw frames, from standard input to standard output; nothing else is written there."""
+    from nedr.album import one, pipes
+    from nedr.inference.dehazer import Dehazer
+
+    unfit = ("map", "compare", "json", "watch", "report", "dry_run")
+    if arguments.photos != ["-"] or any(getattr(arguments, name) for name in unfit) or sys.stdin is None:
+        raise UsageError("a pipe takes one picture or --raw frames and gives just that: nedr - < IN > OUT")
+    size = pipes.frame_size(arguments.raw) if arguments.raw else None
+    kind = one.format_of(f"standard output.{arguments.format}") if arguments.format else None
+    if size and kind:
+        raise UsageError("--raw frames have no --format: they come out as they come in, 8 bit RGB")
+    if arguments.output not in (None, "-") or sys.stdout.isatty():
+        raise UsageError("a pipe writes to standard output: nedr - < IN > OUT")
+    how = {"method": arguments.method, "threads": arguments.threads, "device": arguments.device}
+    dehazer, streams = Dehazer(arguments.weights, **how), (sys.stdin.buffer, sys.stdout.buffer)
+    if size:
+        pipes.frames(*streams, dehazer, size, strength=arguments.strength)
+        return 0
+    notes = pipes.picture(*streams, dehazer, strength=arguments.strength, format=kind, quality=arguments.quality)
+    for note in notes:
+        telling.complain(note)
+    return 0
+
+
+VERBS = {
+    "dehaze": Verb("remove the haze from photographs", _dehaze_arguments, _dehaze),
+}

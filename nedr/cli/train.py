@@ -1,0 +1,138 @@
+"""`nedr train`, `nedr ablate` and `nedr export`: weights and how they come about."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from nedr.cli import telling, words
+from nedr.cli.verb import Verb
+
+
+def _train_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--config", required=True, metavar="FILE", help="TOML, as in configs/")
+    parser.add_argument(
+        "--out", required=True, type=Path, metavar="DIR", help="checkpoint, weights, log; resumes there"
+    )
+    _add_pictures(parser)
+    parser.add_argument("--hazy", type=Path, metavar="DIR", help="real hazy photographs, for the unpaired stage")
+    parser.add_argument(
+        "--val", type=Path, metavar="PAIRS.csv", help="pairs to validate on, with columns set,hazy,clear"
+    )
+    parser.add_argument("--init", type=Path, metavar="WEIGHTS", help="weights to start from")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="in place of the file's, as optim.steps=500"
+    )
+    parser.add_argument("--threads", type=words.count, help="the most that one process computes with (one per core)")
+    parser.add_argument("--accelerator", choices=["auto", "cpu", "cuda"], default="auto", help="train on what (auto)")
+    parser.add_argument("--devices", type=words.count, default=1, help="how many to train on (1)")
+    parser.add_argument("--nodes", type=words.count, default=1, help="how many machines take part (1)")
+    parser.add_argument(
+        "--precision", choices=["32-true", "bf16-mixed", "16-mixed"], default="32-true", help="of the network (32-true)"
+    )
+
+
+def _train(arguments: argparse.Namespace) -> int:
+    with telling.needs("nedr train", "train"):
+        import torch
+        from lightning_fabric import Fabric
+
+        from nedr.training import config, loop
+
+        run = config.load(config.TrainConfig, arguments.config, dict(map(config.parse_override, arguments.set)))
+        paths = config.Paths(
+            arguments.out,
+            clear=arguments.clear,
+            depth=arguments.depth,
+            labels=arguments.labels,
+            validation=arguments.val,
+            init=arguments.init,
+            hazy=arguments.hazy,
+        )
+        if arguments.threads:
+            torch.set_num_threads(arguments.threads)
+        fabric = Fabric(
+            accelerator=arguments.accelerator,
+            devices=arguments.devices,
+            num_nodes=arguments.nodes,
+            precision=arguments.precision,
+        )
+        if arguments.devices * arguments.nodes > 1:
+            fabric.launch()
+        weights = loop.fit(run, paths, fabric=fabric)
+    if fabric.is_global_zero:
+        print(weights)
+    return 0
+
+
+def _ablate_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--config", required=True, metavar="FILE", help="TOML, as in configs/")
+    parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="runs and tables; goes on there")
+    parser.add_argument("--val", required=True, type=Path, metavar="PAIRS.csv", help="pairs, columns set,hazy,clear")
+    _add_pictures(parser)
+    parser.add_argument("--steps", required=True, type=words.count, help="of every run")
+    parser.add_argument("--seeds", type=words.count, default=3, help="runs of each variant (3)")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="in place of the file's, as data.batch=4"
+    )
+    parser.add_argument("--threads", type=words.count, help="the most that are used (one per core)")
+
+
+def _ablate(arguments: argparse.Namespace) -> int:
+    with telling.needs("nedr ablate", "train"):
+        import torch
+
+        from nedr.training import ablate, config
+
+        recipe = config.load(config.TrainConfig, arguments.config, dict(map(config.parse_override, arguments.set)))
+        paths = config.Paths(
+            arguments.out,
+            clear=arguments.clear,
+            depth=arguments.depth,
+            labels=arguments.labels,
+            validation=arguments.val,
+        )
+        if arguments.threads:
+            torch.set_num_threads(arguments.threads)
+
+        def told(result: ablate.Result, done: int, total: int) -> None:
+            text = f"{done} of {total}: {result.variant}, seed {result.seed}: {result.all:.2f} dB"
+            print(text, file=sys.stderr, flush=True)
+
+        results = ablate.ablate(recipe, paths, steps=arguments.steps, seeds=arguments.seeds, progress=told)
+        print(ablate.markdown_table(results, recipe.model), end="", flush=True)
+    return 0
+
+
+def _export_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("source", type=Path, metavar="WEIGHTS.safetensors")
+    parser.add_argument("target", type=Path, metavar="OUT.onnx")
+    parser.add_argument("--view", type=words.count, default=256, help="long side in pixels of the view to run on (256)")
+    words.add_overwrite(parser)
+
+
+def _export(arguments: argparse.Namespace) -> int:
+    telling.refuse_existing([arguments.target], arguments.overwrite)
+    with telling.needs("nedr export", "train"):
+        from nedr.training.export import export
+
+        rows = export(arguments.source, arguments.target, view=arguments.view, overwrite=arguments.overwrite)
+    print(arguments.target)
+    for height, width, difference in rows:
+        print(f"  {height} x {width}: within {difference:.1e} of torch")
+    return 0
+
+
+def _add_pictures(parser: argparse.ArgumentParser) -> None:
+    """The folders that a run learns from, beside hazy photographs."""
+    parser.add_argument("--clear", type=Path, metavar="DIR", help="clear photographs")
+    parser.add_argument("--depth", type=Path, metavar="DIR", help="clear photographs with measured depth")
+    parser.add_argument(
+        "--labels", type=Path, metavar="DIR", help="sky/ and far/ of the clear photographs, and labels.csv"
+    )
+
+
+VERBS = {
+    "train": Verb("train a network", _train_arguments, _train),
+    "ablate": Verb("train without KAN-CID, IDRM and DREM in turn, and compare", _ablate_arguments, _ablate),
+    "export": Verb("convert trained weights to ONNX, checked against torch", _export_arguments, _export),
+}

@@ -1,0 +1,99 @@
+"""The pictures' interface: a file in, a file without haze or its haze out, nothing kept."""
+
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from fastapi import FastAPI, Query, Request, Response
+from pydantic import BaseModel
+
+from nedr.web import tasks
+from nedr.web.answers import Field, Problem
+from nedr.web.bodies import Held, picture_and_fields, unless_gone
+from nedr.web.limits import Limits
+from nedr.web.parameters import Described, Wanted, merged
+from nedr.web.workers import Pool, Task
+
+_BINARY = {"type": "string", "format": "binary"}
+_FILE = {"schema": _BINARY}
+_KINDS = (*tasks.TYPES.values(), "image/heic")
+
+
+def _body(model: type[BaseModel]) -> dict[str, Any]:
+    """The description of a body: a file as it is, or a form with the file and the parameters as fields."""
+    fields = model.model_json_schema()["properties"]
+    form = {
+        "schema": {"type": "object", "required": ["image"], "properties": {"image": _BINARY, **fields}},
+        "encoding": {"image": {"contentType": ", ".join(_KINDS)}},
+    }
+    return {
+        "requestBody": {
+            "description": "A picture's file; its contents say what it is, whatever Content-Type says. In a form the "
+            "parameters may be fields.",
+            "required": True,
+            "content": dict.fromkeys(_KINDS, _FILE) | {"multipart/form-data": form},
+        }
+    }
+
+
+PROBLEMS: dict[int | str, dict[str, Any]] = {
+    status: {"model": Problem} for status in (400, 401, 403, 408, 413, 415, 421, 422, 429, 503)
+}
+_PICTURE: dict[int | str, dict[str, Any]] = {
+    200: {"description": "The picture", "content": dict.fromkeys(tasks.TYPES.values(), _FILE)}
+}
+_FIELD: dict[int | str, dict[str, Any]] = {200: {"model": Field, "content": {"image/png": _FILE}}}
+
+
+class DescribedWithPreview(Described):
+    """How a field is answered, and with what."""
+
+    preview: Annotated[int | None, Query(ge=64, le=2048)] = None
+
+
+@dataclass(frozen=True)
+class Desk:
+    """Where requests are taken: limits, the processes that work, and what all bodies hold."""
+
+    limits: Limits
+    pool: Pool
+    held: Held
+
+    async def answer(self, request: Request, model: type[BaseModel], task: Any) -> Response:
+        """The answer to a request with a picture: `task` makes a Task of the file and the parameters.
+
+        The body is read before a place is taken, so who sends slowly keeps nobody out.
+        """
+        self.pool.check(caller(request))
+        with self.held.share() as share:
+            data, fields = await picture_and_fields(request, self.limits, share)
+            work: Task = task(data, merged(model, request, fields))
+            content, kind = await unless_gone(request, self.pool.run(caller(request), work))
+        return Response(content, media_type=kind)
+
+
+def caller(request: Request) -> str:
+    """Who asks, as far as fairness goes: the address."""
+    return request.client.host if request.client else ""
+
+
+def add(app: FastAPI, desk: Desk) -> None:
+    """Add the interface to the application."""
+    pixels = desk.limits.pixels
+
+    @app.post("/v1/dehaze", openapi_extra=_body(Wanted), responses={**PROBLEMS, **_PICTURE}, response_class=Response)
+    async def dehaze(request: Request, _: Annotated[Wanted, Query()]) -> Response:
+        """The picture without its haze, in its own format or another; a part of it; or a map of its haze as PNG."""
+        return await desk.answer(
+            request, Wanted, lambda data, wanted: (tasks.dehazed, (data, pixels, wanted.options()))
+        )
+
+    @app.post("/v1/field", openapi_extra=_body(Described), responses={**PROBLEMS, **_FIELD}, response_class=Response)
+    async def field(request: Request, _: Annotated[DescribedWithPreview, Query()]) -> Response:
+        """The picture's haze: JSON, or its transmission at full size as grey PNG of 16 bits (65535 is clear)."""
+
+        def task(data: bytes, wanted: DescribedWithPreview) -> Task:
+            if wanted.format == "png":
+                return tasks.transmission, (data, pixels)
+            return tasks.described, (data, pixels, wanted.preview)
+
+        return await desk.answer(request, DescribedWithPreview, task)

@@ -1,0 +1,265 @@
+"""Processes that do the work, so that it can be ended and its memory given back; fair to all callers."""
+
+import asyncio
+import ctypes
+import multiprocessing
+import os
+import signal
+import sys
+import traceback
+from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass, field
+from functools import partial
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from nedr.errors import NedrError
+from nedr.inference.dehazer import Dehazer
+from nedr.web.limits import Limits, Refusal
+
+Task: TypeAlias = tuple[Callable[..., Any], tuple[Any, ...]]
+"""A function of a module and its arguments: it is called with the process's Dehazer in front of them."""
+Tick: TypeAlias = Callable[[int, int | None], None]
+
+KEPT = 400 << 20
+"""Bytes; a process that holds more after its work is replaced."""
+GRACE = 2.0
+"""Seconds that work whose caller has gone may go on: to end a process costs as much as a second of work."""
+_CONTEXT = multiprocessing.get_context("spawn")
+
+
+class Ended(Exception):
+    """The process ended before its answer: it was killed, or what it worked on brought it down."""
+
+
+class Worker:
+    """One process with a Dehazer of its own. `ask` blocks, so it is called from a thread."""
+
+    def __init__(self, weights: str | None, *, niceness: int = 0) -> None:
+        self._here, there = _CONTEXT.Pipe()
+        self._process = _CONTEXT.Process(target=_serve, args=(there, weights, niceness), daemon=True)
+        self._process.start()
+        there.close()
+        self.resident = 0
+
+    @property
+    def pid(self) -> int | None:
+        """The process's number."""
+        return self._process.pid
+
+    def ask(self, task: Task, tick: Tick | None = None) -> Any:
+        """The task's result. Raises what the task raised, and Ended when there will be no result."""
+        try:
+            self._here.send(task)
+            while (found := self._here.recv())[0] == "tick":
+                if tick:
+                    tick(*found[1])
+        except (EOFError, OSError) as error:
+            raise Ended from error
+        kind, value, self.resident = found
+        if kind == "raised":
+            raise value
+        return value
+
+    def kill(self) -> None:
+        """End the process now, whatever it does."""
+        self._process.kill()
+
+    def close(self) -> None:
+        """Let the process end by itself."""
+        self._here.close()
+
+
+def _serve(connection: Connection, weights: str | None, niceness: int) -> None:
+    """What a worker's process does: tasks in, results out, until the other end closes."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the server decides
+    if niceness and hasattr(os, "nice"):
+        os.nice(niceness)
+    dehazer = Dehazer(weights, threads=1)
+    with suppress(EOFError, OSError):
+        while True:
+            function, arguments = connection.recv()
+            connection.send((*_done(function, dehazer, arguments, connection), _trimmed()))
+
+
+def _done(
+    function: Callable[..., Any], dehazer: Dehazer, arguments: tuple[Any, ...], connection: Connection
+) -> tuple[str, Any]:
+    try:
+        if getattr(function, "ticks", False):
+            arguments = (*arguments, lambda done, total: connection.send(("tick", (done, total))))
+        return "done", function(dehazer, *arguments)
+    except (NedrError, Refusal) as error:
+        error.__cause__ = error.__context__ = None
+        return "raised", error
+    except Exception:
+        return "raised", RuntimeError(traceback.format_exc())
+
+
+def _trimmed() -> int:
+    """Give memory back that the allocator keeps for later, and tell how many bytes are held; 0 where it is unknown."""
+    if not sys.platform.startswith("linux"):
+        return 0
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def ticking(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Mark a task whose last argument is to be called with what is done and what there is to do."""
+    function.ticks = True  # type: ignore[attr-defined]
+    return function
+
+
+@dataclass(eq=False)
+class _Place:
+    """One caller's turn: `come` is done when it may work."""
+
+    caller: str
+    come: asyncio.Future[None] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+
+
+class Pool:
+    """At most `workers` processes at work, one more for callers who have none at work, and a fair queue before them.
+
+    The caller with the fewest at work comes first. When the queue is full, the caller who fills most of it gives way.
+    """
+
+    def __init__(self, limits: Limits, weights: str | None, *, workers: int, niceness: int = 0) -> None:
+        self._limits, self._new, self._most = limits, partial(Worker, weights, niceness=niceness), workers
+        self._waiting: list[_Place] = []
+        self._working: Counter[str] = Counter()
+        self._idle: list[Worker] = []
+        self._all: set[Worker] = set()
+        self._threads = ThreadPoolExecutor(workers + 8, thread_name_prefix="nedr-worker")
+        self._ending: set[asyncio.Task[None]] = set()
+
+    @property
+    def admitted(self) -> int:
+        """Tasks at work or waiting."""
+        return self._working.total() + len(self._waiting)
+
+    def warm(self) -> None:
+        """Start the processes that the first callers will need."""
+        while len(self._all) < self._most:
+            self._idle.append(self._started())
+
+    def close(self) -> None:
+        """End every process."""
+        for worker in self._all:
+            worker.kill()
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    def check(self, caller: str) -> None:
+        """Raises Refusal 429 while there is no place for this caller; none is taken."""
+        if self._is_full and not self._greedy(caller):
+            raise _full()
+
+    async def run(self, caller: str, task: Task, *, seconds: float | None = None, tick: Tick | None = None) -> Any:
+        """The task's result, within `seconds` (None for the limit). Raises what the task raises.
+
+        Raises Refusal 429 when the queue is full and 503 past the time; the work's process is then ended. Cancelled
+        work that waits never starts, and what runs is ended soon.
+        """
+        loop = asyncio.get_running_loop()
+        due = loop.time() + (seconds or self._limits.seconds)
+        place = self._place(caller)
+        try:
+            async with asyncio.timeout_at(due):
+                await place.come
+        except BaseException as error:
+            self._give_up(place)
+            raise _late(self._limits.seconds) if isinstance(error, TimeoutError) else error from None
+        worker = self._idle.pop() if self._idle else self._started()
+        asked = loop.run_in_executor(self._threads, worker.ask, task, tick)
+        try:
+            async with asyncio.timeout_at(due):
+                return await asyncio.shield(asked)
+        except TimeoutError:
+            worker.kill()
+            raise _late(self._limits.seconds) from None
+        except Ended:
+            raise Refusal(503, "the work on this file ended before its time; another may do", "ended") from None
+        finally:
+            if asked.done():
+                self._free(place, worker, asked)
+            else:
+                self._ending.add(ending := asyncio.create_task(self._end(place, worker, asked)))
+                ending.add_done_callback(self._ending.discard)
+
+    @property
+    def _is_full(self) -> bool:
+        return self.admitted >= self._most + self._limits.queue
+
+    def _place(self, caller: str) -> _Place:
+        if self._is_full:
+            greedy = self._greedy(caller)
+            if not greedy:
+                raise _full()
+            self._waiting.remove(greedy)
+            greedy.come.set_exception(_full())
+        place = _Place(caller)
+        self._waiting.append(place)
+        self._let_in()
+        return place
+
+    def _greedy(self, caller: str) -> _Place | None:
+        """The last waiting place of whoever has most places, if those are at least two more than this caller's."""
+        places = Counter(place.caller for place in self._waiting) + self._working
+        waiting = [place for place in reversed(self._waiting) if places[place.caller] >= places[caller] + 2]
+        return max(waiting, key=lambda place: places[place.caller], default=None)
+
+    def _let_in(self) -> None:
+        """Give every free process to whoever comes next."""
+        while self._waiting:
+            place = min(self._waiting, key=lambda place: self._working[place.caller])
+            extra = 0 if self._working[place.caller] else 1
+            if self._working.total() >= self._most + extra:
+                return
+            self._waiting.remove(place)
+            self._working[place.caller] += 1
+            place.come.set_result(None)
+
+    def _give_up(self, place: _Place) -> None:
+        if place in self._waiting:
+            self._waiting.remove(place)
+        elif place.come.done() and not place.come.cancelled() and not place.come.exception():
+            self._leave(place)
+
+    def _leave(self, place: _Place) -> None:
+        self._working -= Counter([place.caller])
+        self._let_in()
+
+    async def _end(self, place: _Place, worker: Worker, asked: "asyncio.Future[Any]") -> None:
+        """End a process whose answer nobody waits for any more, unless it comes soon."""
+        await asyncio.wait([asked], timeout=GRACE)
+        if not asked.done():
+            worker.kill()
+            await asyncio.wait([asked])
+        self._free(place, worker, asked)
+
+    def _free(self, place: _Place, worker: Worker, asked: "asyncio.Future[Any]") -> None:
+        """Keep a process for the next task, or let it go, and pass the turn on."""
+        if isinstance(asked.exception(), Ended) or worker.resident > KEPT or len(self._idle) >= self._most:
+            self._all.discard(worker)
+            worker.close()
+        else:
+            self._idle.append(worker)
+        self._leave(place)
+
+    def _started(self) -> Worker:
+        worker = self._new()
+        self._all.add(worker)
+        return worker
+
+
+def _full() -> Refusal:
+    return Refusal(429, "too many pictures are waiting; try again shortly", "busy", Retry_After="2")
+
+
+def _late(seconds: float) -> Refusal:
+    return Refusal(503, f"not done within {seconds:g} s", "late", Retry_After="5")
