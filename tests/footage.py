@@ -6,6 +6,7 @@ from pathlib import Path
 
 import av
 import numpy as np
+from av.codec.context import Flags
 from av.video.reformatter import Interpolation
 from PIL import Image
 
@@ -50,7 +51,8 @@ def film(path, frames, *, times=None, rate=25, format="yuv420p", codec="libx264"
 
     subtitles: a text in SRT;  turned: degrees that it is to be turned by;  options: for the encoder
     colours: what it states, as COLOURS;  metadata: of the whole file;  chapters: as PyAV takes them
-    attached: a font's bytes
+    attached: a font's bytes;  heard: how sound is coded;  interlaced: whether the upper line of two comes first
+    tags: of the video stream;  telemetry: bytes shown with each frame, in a stream of their own
     """
     frames = list(frames)
     times = times or [number * TICKS // rate for number in range(len(frames))]
@@ -62,12 +64,20 @@ def film(path, frames, *, times=None, rate=25, format="yuv420p", codec="libx264"
         options |= {"x265-params": "log-level=error"} if codec == "libx265" else {}
         video = container.add_stream(codec, rate=rate, options=options | how.get("options", {}))
         video.height, video.width = frames[0].shape[:2]
-        video.pix_fmt, video.codec_context.time_base = format, Fraction(1, TICKS)
+        video.pix_fmt = format
+        video.codec_context.time_base = Fraction(1, rate if path.suffix == ".avi" else TICKS)
+        video.metadata.update(how.get("tags", {}))
+        if how.get("interlaced"):
+            video.codec_context.flags |= Flags.interlaced_dct | Flags.interlaced_me
+            video.codec_context.field_order = 2
         for name, value in colours.items():
             setattr(video.codec_context, name, value)
         if how.get("turned"):
             video.set_display_rotation(how["turned"])
-        audio = container.add_stream("aac", rate=48000) if sound else None
+        audio = container.add_stream(how.get("heard", "aac"), rate=48000) if sound else None
+        if audio:
+            audio.codec_context.bit_rate = 128_000
+        data = container.add_data_stream("bin_data") if how.get("telemetry") else None
         titles = _captions(container, how["subtitles"]) if how.get("subtitles") else []
         container.set_chapters(how.get("chapters", []))
         if how.get("attached"):
@@ -78,6 +88,11 @@ def film(path, frames, *, times=None, rate=25, format="yuv420p", codec="libx264"
             picture = coded(frame, format, full=colours.get("color_range") == 2)
             picture.pts, picture.time_base = shown, Fraction(1, TICKS)
             container.mux(video.encode(picture))
+            if data:
+                packet = av.Packet(how["telemetry"])
+                packet.pts = packet.dts = shown
+                packet.time_base, packet.stream = Fraction(1, TICKS), data
+                container.mux(packet)
         container.mux(video.encode(None))
     return path
 

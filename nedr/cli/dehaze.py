@@ -58,6 +58,22 @@ def _video_arguments(parser: "argparse._ArgumentGroup") -> None:
     parser.add_argument(
         "--crf", type=words.whole_number(0), help="constant quality, smaller is better and larger (18 for h264)"
     )
+    parser.add_argument("--chroma", help="420, 422 or 444 (as it is; 420 for RGB and odd sizes, which all play)")
+    parser.add_argument("--deinterlace", action="store_true", help="make whole frames of interlaced ones")
+    parser.add_argument(
+        "--drop-stream",
+        action="append",
+        default=[],
+        metavar="KIND|NUMBER",
+        help="leave out audio, subtitle, data, attachment, video (but the main one), or a stream by its number",
+    )
+    parser.add_argument(
+        "--every",
+        type=words.whole_number(1),
+        default=4,
+        metavar="N",
+        help="look for haze in every Nth frame while little changes (4)",
+    )
 
 
 def _folder_arguments(parser: "argparse._ArgumentGroup") -> None:
@@ -128,7 +144,9 @@ def _encoding(arguments: argparse.Namespace) -> "Encoding":
     from nedr.video import formats
 
     start, end = (text and formats.seconds(text) for text in (arguments.start, arguments.end))
-    return formats.Encoding(start, end, arguments.codec, arguments.crf)
+    drop = tuple(arguments.drop_stream)
+    how = {"chroma": arguments.chroma, "deinterlace": arguments.deinterlace, "drop": drop, "every": arguments.every}
+    return formats.Encoding(start, end, arguments.codec, arguments.crf, **how)
 
 
 def _tell(outcome: "Outcome", progress: "Progress", as_json: bool) -> None:

@@ -56,13 +56,25 @@ CODECS = {
 }
 """What --codec can be: for every player, smaller, for the web (two), for editing, without any loss."""
 
+_USUAL = {".webm": ("vp9", "av1"), ".avi": ("h264", "h264")}  # for 8 bits, for more
+
+CHROMAS = ("420", "422", "444")
+"""How densely colour may be stored: 4:2:0, which everything plays, to 4:4:4, which loses nothing."""
+
+DROPPABLE = ("audio", "subtitle", "data", "attachment", "video")
+"""Kinds of streams that may be left out; "video" means those beside the main one, and covers."""
+
 
 @dataclass(frozen=True)
 class Encoding:
-    """Which part of a video is cleared, and how it is compressed.
+    """Which part of a video is dehazed, how it is compressed, and what of it is left out.
 
     start, end: seconds from the video's beginning, None for all of it;  codec: a key of CODECS, None for what suits
     the container and the depth;  crf: constant quality, None for the codec's own
+    chroma: how densely colour is stored, one of CHROMAS, None for the video's own, 4:2:0 where it is RGB or of odd size
+    deinterlace: make whole frames of interlaced ones
+    drop: kinds of streams of DROPPABLE, or their numbers in the file, that are left out
+    every: where nothing changes, haze is looked for in every so many frames and interpolated between
 
     Raises UsageError for what cannot be.
     """
@@ -71,6 +83,10 @@ class Encoding:
     end: float | None = None
     codec: str | None = None
     crf: int | None = None
+    chroma: str | None = None
+    deinterlace: bool = False
+    drop: tuple[str, ...] = ()
+    every: int = 4
 
     def __post_init__(self) -> None:
         if self.start is not None and self.end is not None and self.end <= self.start:
@@ -79,6 +95,12 @@ class Encoding:
             raise UsageError("expected a start and an end of 0 seconds or more")
         if self.codec is not None and self.codec not in CODECS:
             raise UsageError(f"expected a codec of {', '.join(CODECS)}, found {self.codec!r}")
+        if self.chroma is not None and self.chroma not in CHROMAS:
+            raise UsageError(f"expected a chroma of {', '.join(CHROMAS)}, found {self.chroma!r}")
+        if unknown := [name for name in self.drop if name not in DROPPABLE and not name.isdecimal()]:
+            raise UsageError(f"expected {', '.join(DROPPABLE)} or a number to leave out, found {unknown[0]!r}")
+        if self.every < 1:
+            raise UsageError(f"expected every frame or every 2nd or more, found every {self.every}")
 
     @property
     def span(self) -> tuple[Fraction, Fraction | None]:
@@ -88,8 +110,8 @@ class Encoding:
 
     def chosen(self, suffix: str, bits: int) -> Codec:
         """The codec for a container and a depth. Raises UsageError for a quality that it does not have."""
-        usual = "vp9" if suffix == ".webm" else "hevc" if bits > 8 and suffix != ".avi" else "h264"
-        name = self.codec or usual
+        usual, deep = _USUAL.get(suffix, ("h264", "hevc"))
+        name = self.codec or (deep if bits > 8 else usual)
         codec = CODECS[name]
         if self.crf is not None and not (codec.quality is not None and self.crf <= codec.worst):
             known = "has no --crf" if codec.quality is None else f"knows --crf 0 to {codec.worst}"

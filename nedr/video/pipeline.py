@@ -26,7 +26,8 @@ from nedr.pictures import atomic
 from nedr.pictures.arrays import Array
 from nedr.pictures.job import Job
 from nedr.video.formats import Encoding
-from nedr.video.reader import EXACT, Clip, Item, Still, arrays, blank, shown_with
+from nedr.video.reader import Clip, Item
+from nedr.video.still import EXACT, Still, arrays, blank, shown_with
 from nedr.video.temporal import field_of
 from nedr.video.writer import Sink
 from nedr.video.yuv import PlaneDehazer

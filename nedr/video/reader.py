@@ -1,94 +1,37 @@
 """A video file opened: frames as planes in the order they are shown, everything else as it lies in the file."""
 
-from collections.abc import Iterator, Sequence
+import struct
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import av
 import numpy as np
-from av.codec import Codec as Encoder
-from av.codec.codec import find_best_pix_fmt_of_list
 from av.codec.context import CodecContext
 from av.container import InputContainer
 from av.packet import Packet
 from av.stream import Discard, Disposition, Stream
 from av.video.frame import VideoFrame
-from av.video.reformatter import ColorRange, Colorspace, Interpolation
+from av.video.reformatter import ColorRange
 from av.video.stream import VideoStream
 
 from nedr.errors import ImageError, UsageError
 from nedr.pictures.arrays import Array
 from nedr.video.formats import Encoding
-from nedr.video.yuv import Coding
+from nedr.video.mending import Deinterlacer, Repair
+from nedr.video.still import EXACT, arrays, blank, still_of
 
 if TYPE_CHECKING:
     from av.container.core import Chapter
 
 Item: TypeAlias = "VideoFrame | Packet[Any]"
 
-# By the number of the matrix that a video states: luma weights of red and blue, and the scaler's number.
-_MATRICES = {
-    1: (0.2126, 0.0722, Colorspace.ITU709),
-    4: (0.30, 0.11, Colorspace.FCC),
-    5: (0.299, 0.114, Colorspace.ITU601),
-    6: (0.299, 0.114, Colorspace.ITU601),
-    7: (0.212, 0.087, Colorspace.SMPTE240M),
-    9: (0.2627, 0.0593, Colorspace.BT2020),
-    10: (0.2627, 0.0593, Colorspace.BT2020),
-}
-EXACT = Interpolation.AREA | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT | Interpolation.FULL_CHR_H_INP
-"""How the scaler works: without this it rounds down, which dividing by t would make visible."""
-
 # Seconds before a wanted frame within which there is surely one that does not build on others.
 RUN_UP = 10
 # Seconds by which the parts of a video may well be shorter than it says.
 SLACK = 0.5
-_BT709, _BT601 = 1, 6
-_HD = 720
-# How many pixels share a value of colour, across and down, from rich to poor.
-_LAYOUTS = {"444": (1, 1), "422": (2, 1), "440": (1, 2), "420": (2, 2)}
-_DEPTHS = (8, 10, 12, 16)
-
-
-@dataclass(frozen=True)
-class Still:
-    """What all frames of a video share.
-
-    width, height: as stored;  layout: of colour, such as "420";  coding: what codes mean;  grey: colour is absent
-    matrix, primaries, transfer: FFmpeg's numbers for what the video states, 2 for nothing
-    turns: quarter turns counter-clockwise from stored to upright;  display: the matrix of that, as the file states it
-    aspect: width of a pixel by its height, None if not stated
-    """
-
-    width: int
-    height: int
-    layout: str
-    coding: Coding
-    grey: bool = False
-    matrix: int = 2
-    primaries: int = 2
-    transfer: int = 2
-    turns: int = 0
-    display: tuple[int, ...] | None = None
-    aspect: Fraction | None = None
-
-    @property
-    def format(self) -> str:
-        """FFmpeg's name of how frames lie in memory."""
-        return f"yuv{self.layout}p{_suffix(self.coding.bits)}"
-
-    @property
-    def range(self) -> ColorRange:
-        """FFmpeg's number for the range of codes."""
-        return ColorRange.JPEG if self.coding.full else ColorRange.MPEG
-
-    @property
-    def scaler(self) -> Colorspace:
-        """The scaler's number for the matrix, a guess if none is stated."""
-        return _MATRICES[_known(self.matrix, self.height)][2]
 
 
 class Clip:
@@ -103,12 +46,19 @@ class Clip:
     def __init__(self, path: Path, target: Path, encoding: Encoding) -> None:
         self.path, self.encoding = path, encoding
         self._lost, self._incomplete, self._reached = 0, 0, Fraction(0)
-        first = _first(path)
+        self._resized: tuple[int, int, Fraction] | None = None
+        first = _first_frame(path)
         parts = first.format.components
         self.codec = encoding.chosen(target.suffix.lower(), max(part.bits for part in parts))
-        self.container, self.stream = _opened(path)
-        self.still = _still(first, self.stream, _formats(self.codec.encoder))
-        self._transparent = any(part.is_alpha for part in parts)
+        self.container, self.stream = _open_video(path)
+        self.still = still_of(first, self.stream, self.codec.encoder, encoding.chroma)
+        self.side_data = first.side_data
+        self.interlaced = first.interlaced_frame and not encoding.deinterlace
+        alpha = any(part.is_alpha for part in parts) or ("alpha_mode", "1") in _lowered(self.stream.metadata)
+        self._transparent, self._size = alpha, (first.width, first.height)
+        self._repair = Repair(self.stream) if self.container.format.name in ("avi", "ogg") else None
+        self._weave = Deinterlacer(self.stream) if first.interlaced_frame and encoding.deinterlace else None
+        self._check_dropped()
 
     def __enter__(self) -> "Clip":
         return self
@@ -124,7 +74,7 @@ class Clip:
     @property
     def rate(self) -> Fraction:
         """Frames per second, on average."""
-        return self.stream.average_rate or self.stream.guessed_rate or Fraction(25)
+        return self.stream.guessed_rate or self.stream.average_rate or Fraction(25)
 
     @property
     def beat(self) -> Fraction:
@@ -156,13 +106,39 @@ class Clip:
     @property
     def notes(self) -> list[str]:
         """What of the video got lost so far, one sentence each."""
+        still = self.still
         found = ["its transparency is left out"] if self._transparent else []
+        if self._size != (still.width, still.height):
+            found.append(
+                f"its {self._size[0]} x {self._size[1]} pixels become {still.width} x {still.height}, as 4:2:0 takes "
+                f"even sizes; --chroma 444 keeps them all"
+            )
+        if self._resized:
+            width, height, when = self._resized
+            size = f"{self._size[0]} x {self._size[1]}"
+            found.append(f"its size changes to {width} x {height} after {float(when):.1f} seconds; {size} is kept")
         if self._lost or self._incomplete:
             found.append(f"it is damaged: {self._lost} frames are lost, {self._incomplete} incomplete")
-        stated, reached = Fraction(self.container.duration or 0, av.time_base), self._reached
+        stated, reached = self._length, self._reached
         if self.encoding.end is None and stated - reached > max(SLACK, float(stated) / 50):
-            found.append(f"it breaks off after {float(reached):.1f} of {float(stated):.1f} seconds; copy it anew")
+            found.append(f"it breaks off after {float(reached):.1f} of {float(stated):.1f} seconds; copy it again")
         return found
+
+    @property
+    def _length(self) -> Fraction:
+        """Seconds that the video lasts, as the file states it; 0 where it does not."""
+        if self.stream.duration:
+            return self.stream.duration * self.time_base
+        whole = Fraction(self.container.duration or 0, av.time_base)
+        return whole - self._origin if whole > self._origin else whole
+
+    def _check_dropped(self) -> None:
+        """Raises UsageError for a stream that is to be left out and is not there, or cannot be."""
+        numbers = {str(stream.index) for stream in self.container.streams} - {str(self.stream.index)}
+        if unknown := [name for name in self.encoding.drop if name.isdecimal() and name not in numbers]:
+            known = ", ".join(f"{each.index} {each.type}" for each in self.container.streams if each is not self.stream)
+            self.container.close()
+            raise UsageError(f"{self.path} has no stream {unknown[0]} that can be left out; found {known or 'none'}")
 
     @property
     def chapters(self) -> "list[Chapter]":
@@ -180,7 +156,8 @@ class Clip:
     def others(self) -> list[Stream]:
         """Sound, subtitles, pictures on the cover, attachments, data: what is not decoded."""
         streams = [stream for stream in self.container.streams if stream.index != self.stream.index]
-        return [stream for stream in streams if stream.discard < Discard.all]  # the text of MP4's chapters is none
+        kept = [stream for stream in streams if not {stream.type, str(stream.index)} & set(self.encoding.drop)]
+        return [stream for stream in kept if stream.discard < Discard.all]  # the text of MP4's chapters is none
 
     def items(self) -> Iterator[Item]:
         """Frames as they are shown, and packets of all other streams, those within the part that is asked for.
@@ -195,7 +172,7 @@ class Clip:
         with reading(self.path):
             self._approach(start)
             for packet in self.container.demux():
-                for item in () if packet.stream.index in over else self._decoded(packet):
+                for item in () if packet.stream.index in over else self._items_of(packet):
                     when = self._time(item)
                     if is_cover(packet.stream):
                         yield item
@@ -214,11 +191,21 @@ class Clip:
             with suppress(av.error.FFmpegError):  # some kinds cannot: then all before it is decoded
                 self.container.seek(int((self._origin + before) * av.time_base))
 
-    def _decoded(self, packet: "Packet[Any]") -> Sequence[Item]:
-        if packet.stream.index != self.stream.index:
-            if is_cover(packet.stream) and packet.size:
-                packet.pts = packet.dts = 0  # it is there all the time, which some kinds write as no time
-            return [packet] if packet.dts is not None else []
+    def _items_of(self, packet: "Packet[Any]") -> Sequence[Item]:
+        """What a packet holds: frames of the video, itself of any other stream."""
+        if packet.stream.index == self.stream.index:
+            frames = self._decoded(packet)
+            if self._repair:
+                frames = self._repair(packet, frames)
+            return self._weave(packet, frames) if self._weave else frames
+        if is_cover(packet.stream) and packet.size:
+            packet.pts = packet.dts = 0  # it is there all the time, which some kinds write as no time
+        return [packet] if packet.dts is not None else []
+
+    def _decoded(self, packet: "Packet[Any]") -> list[VideoFrame]:
+        """The frames that are complete with a packet of the video."""
+        if not packet.size and packet.dts is not None:
+            return []  # as Theora says that a picture stays
         try:
             return packet.decode()
         except av.error.InvalidDataError:
@@ -229,7 +216,10 @@ class Clip:
     def _note(self, item: Item) -> None:
         """Keep in mind how far the clip goes, and how well."""
         self._reached = max(self._reached, end_of(item) - self._origin)
-        self._incomplete += isinstance(item, VideoFrame) and item.is_corrupt
+        if isinstance(item, VideoFrame):
+            self._incomplete += item.is_corrupt
+            if (item.width, item.height) != self._size and not self._resized:
+                self._resized = item.width, item.height, self._time(item) or Fraction(0)
 
     def _time(self, item: Item) -> Fraction | None:
         """When a frame or a packet is shown, in seconds from the video's beginning."""
@@ -242,14 +232,20 @@ class Clip:
 
     def planar(self, frame: VideoFrame) -> VideoFrame:
         """A frame in the layout of `still`, to be written to."""
-        still = self.still
-        if (frame.format.name, frame.width, frame.height) == (still.format, still.width, still.height):
+        still, size = self.still, self._size
+        if (frame.format.name, frame.width, frame.height) != (still.format, *size):
+            how: dict[str, Any] = {"interpolation": EXACT, "dst_colorspace": still.scaler}
+            how |= {"dst_color_range": still.range}
+            if not frame.format.is_rgb:
+                how |= {"src_colorspace": still.scaler, "src_color_range": still.range}
+            frame = frame.reformat(*size, still.format, **how)
+        if size == (still.width, still.height):
             frame.make_writable()
             return frame
-        how: dict[str, Any] = {"interpolation": EXACT, "dst_colorspace": still.scaler, "dst_color_range": still.range}
-        if not frame.format.is_rgb:
-            how |= {"src_colorspace": still.scaler, "src_color_range": still.range}
-        return frame.reformat(still.width, still.height, still.format, **how)
+        cropped = blank(still, frame)
+        for target, source in zip(arrays(cropped, still), arrays(frame, still), strict=True):
+            target[:] = source[: target.shape[0], : target.shape[1]]
+        return cropped
 
     def small(self, frame: VideoFrame, side: int) -> Array:
         """A frame upright as RGB, uint8 (h, w, 3), with at most `side` pixels at the longer side."""
@@ -260,28 +256,6 @@ class Clip:
             how |= {"src_colorspace": self.still.scaler, "src_color_range": self.still.range}
         rgb = frame.reformat(width, height, "rgb24", **how).to_ndarray()
         return np.ascontiguousarray(np.rot90(rgb, self.still.turns))
-
-
-def arrays(frame: VideoFrame, still: Still) -> list[Array]:
-    """The planes of a frame laid out as `still`, brightness first, (h, w) uint8 or uint16: views, to be written to."""
-    planes = []
-    for plane in frame.planes[:3]:
-        rows = np.frombuffer(cast(Any, plane), np.uint8).reshape(-1, plane.line_size)[: plane.height]
-        wide = plane.width * (2 if still.coding.bits > 8 else 1)
-        planes.append(rows[:, :wide].view("<u2" if still.coding.bits > 8 else np.uint8))
-    return planes
-
-
-def blank(still: Still, like: VideoFrame) -> VideoFrame:
-    """A new frame laid out as `still`, shown when `like` is."""
-    frame = VideoFrame(still.width, still.height, still.format)
-    return shown_with(frame, like)
-
-
-def shown_with(frame: VideoFrame, like: VideoFrame) -> VideoFrame:
-    """`frame`, to be shown when `like` is."""
-    frame.pts, frame.time_base, frame.duration = like.pts, like.time_base, like.duration
-    return frame
 
 
 def is_cover(stream: Stream) -> bool:
@@ -303,12 +277,17 @@ def reading(path: Path) -> Iterator[None]:
         raise ImageError(f"{path} cannot be read as a video: {error.strerror}") from error
 
 
-def _opened(path: Path) -> tuple[InputContainer, VideoStream]:
+def _open_video(path: Path) -> tuple[InputContainer, VideoStream]:
     """A file and the stream in it that is shown."""
     if not path.exists():
         raise UsageError(f"{path} does not exist; expected a video file")
     if path.is_dir():
         raise UsageError(f"{path} is a folder; expected a video file")
+    if _lacks_index(path):
+        raise ImageError(
+            f"{path} has no index: its recording was not finished, or it was not copied whole; a tool that repairs MP4 "
+            f"may make one from a whole clip of the same camera"
+        )
     with reading(path):
         container = av.open(f"file:{path}", metadata_errors="replace")
     stream = container.streams.best("video")
@@ -319,15 +298,35 @@ def _opened(path: Path) -> tuple[InputContainer, VideoStream]:
     if codec is None:
         container.close()
         raise ImageError(f"{path}: its video is of a kind that cannot be decoded")
-    stream.thread_type = "AUTO"
+    # With frames decoded side by side, nobody could tell after which one Theora says that it stays.
+    stream.thread_type = "SLICE" if codec.codec.canonical_name == "theora" else "AUTO"
     return container, stream
 
 
-def _first(path: Path) -> VideoFrame:
-    container, stream = _opened(path)
+def _lacks_index(path: Path) -> bool:
+    """Whether a file is an MP4 or MOV whose end was never written: all its parts are whole, and none is the index."""
+    found, size = list[bytes](), path.stat().st_size if path.is_file() else 0
+    with path.open("rb") as file:
+        at = 0
+        while at + 8 <= size:
+            file.seek(at)
+            length, kind = struct.unpack(">I4s", file.read(8))
+            if length == 1:
+                length = int.from_bytes(file.read(8), "big")
+            if not kind.isalnum() and kind != b"    ":
+                return False
+            found.append(kind)
+            at += length if length >= 8 else size
+    return found[:1] == [b"ftyp"] and b"mdat" in found and b"moov" not in found and b"moof" not in found
+
+
+def _first_frame(path: Path) -> VideoFrame:
+    container, stream = _open_video(path)
     try:
         with reading(path):
             for packet in container.demux(stream):
+                if not packet.size and packet.dts is not None:
+                    continue  # as Theora says that a picture stays
                 with suppress(av.error.InvalidDataError):
                     for frame in packet.decode():
                         return frame
@@ -336,55 +335,9 @@ def _first(path: Path) -> VideoFrame:
     raise ImageError(f"{path} holds no picture that can be decoded")
 
 
-def _still(frame: VideoFrame, stream: VideoStream, formats: list[str]) -> Still:
-    """What the frames of a stream share, given its first one, in a layout that is among `formats`."""
-    rgb = frame.format.is_rgb
-    layout, bits = _layout(frame, formats)
-    matrix = _BT709 if rgb else frame.colorspace
-    display: Any = frame.side_data.get("DISPLAYMATRIX")
-    return Still(
-        frame.width,
-        frame.height,
-        layout,
-        Coding(bits, not rgb and _is_full(frame), _MATRICES[_known(matrix, frame.height)][:2]),
-        grey=len(frame.format.components) == 1 and not rgb,
-        matrix=matrix,
-        primaries=frame.color_primaries,
-        transfer=frame.color_trc,
-        turns=round(frame.rotation / 90) % 4,
-        display=tuple(np.frombuffer(display, np.int32).tolist()) if display is not None else None,
-        aspect=stream.sample_aspect_ratio,
-    )
-
-
-def _layout(frame: VideoFrame, formats: list[str]) -> tuple[str, int]:
-    """The layout of colour and the bits, among those an encoder takes, that lose least of a frame."""
-    known = {f"yuv{layout}p{_suffix(bits)}": (layout, bits) for layout in _LAYOUTS for bits in _DEPTHS}
-    even = [name for name in known if name in formats and _divides(_LAYOUTS[known[name][0]], frame)]
-    best, _ = find_best_pix_fmt_of_list(even or [name for name in known if name in formats], frame.format.name)
-    assert best is not None  # the list is not empty
-    return known[best.name]
-
-
-def _divides(shared: tuple[int, int], frame: VideoFrame) -> bool:
-    return frame.width % shared[0] == 0 and frame.height % shared[1] == 0
-
-
-def _suffix(bits: int) -> str:
-    return f"{bits}le" if bits > 8 else ""
-
-
-def _formats(encoder: str) -> list[str]:
-    return [each.name for each in Encoder(encoder, "w").video_formats or ()]
-
-
-def _is_full(frame: VideoFrame) -> bool:
-    return frame.color_range == ColorRange.JPEG or frame.format.name.startswith("yuvj")
-
-
-def _known(matrix: int, height: int) -> int:
-    """The number of a matrix; where none is stated, what is usual for the height of the picture."""
-    return matrix if matrix in _MATRICES else _BT709 if height >= _HD else _BT601
+def _lowered(tags: Mapping[str, str]) -> set[tuple[str, str]]:
+    """Names, in lower case, and values."""
+    return {(name.lower(), value) for name, value in tags.items()}
 
 
 def _moved(item: Item, shift: Fraction) -> Item:

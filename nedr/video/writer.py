@@ -16,12 +16,14 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from nedr.errors import NedrError, UsageError
-from nedr.video import formats
-from nedr.video.reader import Clip, Still, end_of, is_cover
+from nedr.video import formats, hdr, timecode
+from nedr.video.reader import Clip, end_of, is_cover
+from nedr.video.sound import Conversion
+from nedr.video.still import Still
 
 TRANSPORT = frozenset(
-    {"h264", "libx264", "hevc", "libx265", "mpeg4", "mpeg2video", "mpeg1video"}
-    | {"aac", "ac3", "eac3", "mp2", "mp3", "dts", "opus", "truehd", "pcm_bluray"}
+    {"h264", "hevc", "mpeg4", "mpeg2video", "mpeg1video"}
+    | {"aac", "aac_latm", "ac3", "eac3", "mp2", "mp3", "dts", "opus", "truehd", "pcm_bluray", "s302m"}
     | {"dvb_subtitle", "dvb_teletext", "hdmv_pgs_subtitle"}
 )
 """What a transport stream has a name for; FFmpeg writes anything else into it too, but nothing can read that."""
@@ -44,14 +46,16 @@ class Sink:
         self._first_dts: int | None = None
         self._held: list[Packet[Any]] = []
         self._copied: dict[int, Stream] = {}
+        self._converted: dict[int, Conversion] = {}
         kind = formats.CONTAINERS[path.suffix.lower()]
         with writing(path):
             self._container = av.open(f"file:{part}", "w", format=kind, container_options=_options(clip, kind))
-            self._container.metadata.update(clip.container.metadata)
+            self._container.metadata.update(timecode.later(clip.container.metadata, clip.encoding.start, clip.rate))
             self._stream = self._encoder(clip, still)
             self._step = max(1, round(1 / (clip.rate * clip.time_base)))
             if copies:
-                self._copied = {stream.index: copy for stream in clip.others if (copy := self._copy_of(stream, clip))}
+                for stream in clip.others:
+                    self._take(stream)
                 self._container.set_chapters(clip.chapters)
             self._start(clip.codec.encoder)
 
@@ -64,6 +68,8 @@ class Sink:
                 self._container.close()
             return
         with writing(self.path):
+            for conversion in self._converted.values():
+                self._container.mux(list(conversion.packets(None)))
             self._encode(None)
             self._container.close()
 
@@ -78,7 +84,10 @@ class Sink:
             self._encode(frame)
 
     def copy(self, packet: "Packet[Any]") -> None:
-        """A packet of another stream as it is."""
+        """A packet of another stream as it is, or converted."""
+        if conversion := self._converted.get(packet.stream.index):
+            with writing(self.path):
+                self._container.mux(list(conversion.packets(packet)))
         copy = self._copied.get(packet.stream.index)
         if copy is not None and not _is_pause(packet):
             packet.stream = copy
@@ -99,36 +108,56 @@ class Sink:
             self._container.mux(self._held.pop(0))
 
     def _encoder(self, clip: Clip, still: Still) -> VideoStream:
-        codec, crf = clip.codec, clip.encoding.crf
-        options = dict(codec.options)
+        codec, kind = clip.codec, self._container.format.name
         os.environ.setdefault("SVT_LOG", "1")  # the AV1 encoder's only way to be told that errors alone matter
-        avi = self._container.format.name == "avi"
-        if avi:  # it keeps no time stamps: frames must come in their order, and evenly
-            options["bf"] = "0"
-        if codec.quality is not None:
-            options["crf"] = str(codec.quality if crf is None else crf)
         try:
-            stream = self._container.add_stream(codec.encoder, rate=clip.rate, options=options)
+            stream = self._container.add_stream(codec.encoder, rate=clip.rate, options=self._told(clip))
         except ValueError as error:
             raise self._unfit(codec.encoder) from error
         assert isinstance(stream, VideoStream)
         context = stream.codec_context
         stream.width, stream.height, stream.pix_fmt = still.width, still.height, still.format
-        context.time_base, context.thread_count = clip.beat if avi else clip.time_base, 0
+        context.time_base, context.thread_count = clip.beat if kind == "avi" else clip.time_base, 0
         context.colorspace, context.color_range = still.matrix, still.range
         context.color_primaries, context.color_trc = still.primaries, still.transfer
         context.flags |= Flags.frame_duration
         if still.aspect:
             context.sample_aspect_ratio = still.aspect
-        if codec.encoder == "libx265" and self._container.format.name in ("mp4", "mov"):
+        if codec.encoder == "libx265" and kind in ("mp4", "mov"):
             context.codec_tag = "hvc1"  # by which Apple's players know it
+        self._interlace(stream, clip)
         stream.set_display_matrix(still.display)
-        _describe(stream, clip.stream)
+        _describe(stream, clip.stream, clip)
         return stream
+
+    def _told(self, clip: Clip) -> dict[str, str]:
+        """The encoder's options."""
+        codec, crf = clip.codec, clip.encoding.crf
+        options = dict(codec.options)
+        if self._container.format.name == "avi":  # it keeps no times: frames must come in their order, and evenly
+            options["bf"] = "0"
+        if codec.quality is not None:
+            options["crf"] = str(codec.quality if crf is None else crf)
+        if codec.encoder in hdr.ENCODERS:
+            for name, value in hdr.options(clip.side_data, codec.encoder).items():
+                options[name] = ":".join(filter(None, (options.get(name), value)))
+        elif hdr.is_stated(clip.side_data):
+            self.notes.append(f"its mastering display and light level are left out, which {codec.encoder} cannot hold")
+        return options
+
+    def _interlace(self, stream: VideoStream, clip: Clip) -> None:
+        """Mark the frames as interlaced where they are and the encoder can."""
+        if not clip.interlaced:
+            return
+        if clip.codec.encoder not in ("libx264", "prores_ks", "ffv1"):
+            self.notes.append(f"it is interlaced, which {clip.codec.encoder} cannot mark; --deinterlace makes it whole")
+            return
+        stream.codec_context.flags |= Flags.interlaced_dct | Flags.interlaced_me
+        stream.codec_context.field_order = clip.stream.codec_context.field_order
 
     def _start(self, encoder: str) -> None:
         """Write the header, where some containers refuse what they said they would take."""
-        if self._container.format.name == "mpegts" and self._stream.codec_context.name not in TRANSPORT:
+        if self._container.format.name == "mpegts" and self._stream.codec_context.codec.canonical_name not in TRANSPORT:
             raise self._unfit(encoder)
         try:
             self._container.start_encoding()
@@ -138,21 +167,34 @@ class Sink:
     def _unfit(self, encoder: str) -> UsageError:
         return UsageError(f"{self.path.suffix} cannot hold video made by {encoder}; choose another --codec or .mkv")
 
-    def _copy_of(self, stream: Stream, clip: Clip) -> Stream | None:
-        """A stream for the packets of another; None for data that the container cannot hold."""
-        name = f"{stream.codec_context.name} {stream.type}" if stream.codec_context else stream.type
-        if _holds(self._container.format.name, stream):
-            copy = self._container.add_stream_from_template(stream, opaque=True)
-            _describe(copy, stream)
+    def _take(self, stream: Stream) -> None:
+        """Make a stream for the packets of another: as they are, as other sound, or none, which a note says.
+
+        Raises UsageError for what another container would hold.
+        """
+        kind, clip = self._container.format.name, self._clip
+        if timecode.is_track(stream):
+            return  # the muxer makes one of the tag, or the tag is kept as it is
+        if _holds(kind, stream):
+            copy = self._copied[stream.index] = self._container.add_stream_from_template(stream, opaque=True)
+            _describe(copy, stream, clip)
             if stream.type == "video" and not is_cover(stream):
-                self.notes.append(f"its video stream {stream.index} comes along as it is; only the main one is cleared")
-            return copy
-        if stream.type in ("audio", "subtitle"):
-            fitting = [suffix for suffix, kind in formats.CONTAINERS.items() if _holds(kind, stream)]
-            expected = " or ".join(fitting) or f"a video without {stream.type}"
-            raise UsageError(f"{self.path.suffix} cannot hold the {name} of {clip.path}; expected {expected}")
+                self.notes.append(f"its video stream {stream.index} comes along as it is; only the main one is dehazed")
+            return
+        name = _name(stream)
+        if stream.type == "audio":
+            with suppress(ValueError):
+                made = self._converted[stream.index] = Conversion(self._container, stream)
+                _describe(made.stream, stream, clip)
+                self.notes.append(f"its {name} becomes {made.encoder}, as {self.path.suffix} cannot hold it")
+                return
+        fitting = [suffix for suffix, kind in formats.CONTAINERS.items() if _holds(kind, stream)]
+        if stream.type == "subtitle" and fitting:
+            raise UsageError(
+                f"{self.path.suffix} cannot hold the {name} of {clip.path}; expected {' or '.join(fitting)}, or "
+                f"--drop-stream subtitle"
+            )
         self.notes.append(f"its {name} stream {stream.index} is left out, which {self.path.suffix} cannot hold")
-        return None
 
 
 @contextmanager
@@ -170,22 +212,38 @@ def _is_pause(packet: "Packet[Any]") -> bool:
     return stream.type == "subtitle" and stream.codec_context.name == "mov_text" and bytes(packet) == b"\0\0"
 
 
+def _name(stream: Stream) -> str:
+    """What a stream is called in messages."""
+    codec = stream.codec_context.codec.canonical_name if stream.codec_context else stream.metadata.get("handler_name")
+    return f"{codec} {stream.type}" if codec else stream.type
+
+
 def _holds(kind: str, stream: Stream) -> bool:
     """Whether a container can hold copies of a stream's packets."""
-    if kind == "mpegts" and not (stream.codec_context and stream.codec_context.name in TRANSPORT):
+    context = stream.codec_context
+    if kind == "mpegts" and not (context and context.codec.canonical_name in TRANSPORT):
         return False
     try:
         with av.open(io.BytesIO(), "w", format=kind) as trial:
-            trial.add_stream_from_template(stream, opaque=True)
+            copy = trial.add_stream_from_template(stream, opaque=True)
             trial.start_encoding()
+            if stream.type == "data":  # some muxers refuse it only when it comes
+                packet = Packet(bytes(8))
+                packet.stream, packet.pts, packet.dts, packet.time_base = (
+                    copy,
+                    0,
+                    0,
+                    stream.time_base or Fraction(1, 1000),
+                )
+                trial.mux(packet)
     except (ValueError, av.error.FFmpegError):
         return False
     return True
 
 
-def _describe(copy: Stream, stream: Stream) -> None:
+def _describe(copy: Stream, stream: Stream, clip: Clip) -> None:
     """Language, title and what else a stream says of itself."""
-    copy.metadata.update(stream.metadata)
+    copy.metadata.update(timecode.later(stream.metadata, clip.encoding.start, clip.rate))
     copy.disposition = stream.disposition
 
 

@@ -534,7 +534,7 @@ def _sound_only(path):
     [
         ("text.mp4", lambda path: path.write_bytes(b"text"), "cannot be read as a video"),
         ("empty.mkv", lambda path: path.write_bytes(b""), "empty"),
-        ("half.mp4", lambda path: path.write_bytes(film(path).read_bytes()[:5000]), "cannot be read as a video"),
+        ("half.mp4", lambda path: path.write_bytes(film(path).read_bytes()[:5000]), "recording was not finished"),
         ("sound.mp4", _sound_only, "holds no video"),
         ("gone.mp4", lambda path: None, "does not exist"),
     ],
@@ -554,7 +554,10 @@ def test_what_is_no_video_is_one_clear_line(folder, nedr, name, make, told):
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (["-o", "clear.webm"], "aac audio of clip.mp4; expected .mp4 or"),
+        (["-o", "clear.mp4", "--drop-stream", "7"], "no stream 7 that can be left out; found 1 audio"),
+        (["-o", "clear.mp4", "--drop-stream", "sound"], "expected audio, subtitle, data"),
+        (["-o", "clear.mp4", "--chroma", "411"], "expected a chroma of 420, 422, 444"),
+        (["-o", "clear.webm", "--codec", "av1", "--chroma", "444"], "libsvtav1 has no chroma of 444; expected 420"),
         (["-o", "clear.jpg"], "expected a suffix of .mp4"),
         (["-o", "clear.mkv", "--codec", "divx"], "expected a codec of h264, hevc"),
         (["-o", "clear.mkv", "--crf", "52"], "h264 knows --crf 0 to 51"),
@@ -580,4 +583,8 @@ def test_titles_that_a_container_cannot_hold_say_which_can(folder, nedr):
     film(folder / "clip.mkv", subtitles=SUBTITLES)
     status, _, err = nedr("clip.mkv", "-o", "clear.mp4")
     assert status == 2
-    assert err == ["nedr: .mp4 cannot hold the srt subtitle of clip.mkv; expected .mkv"]
+    assert err == [
+        "nedr: .mp4 cannot hold the subrip subtitle of clip.mkv; expected .mkv, or --drop-stream subtitle",
+    ]
+    assert nedr("clip.mkv", "-o", "clear.mp4", "--drop-stream", "subtitle")[2] == []
+    assert [kind for kind, *_ in streams("clear.mp4")] == ["video", "audio"]
