@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from nedr.raster.run import dehaze_raster
     from nedr.video.temporal import VideoDehazer
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = [
     "Dehazer",
