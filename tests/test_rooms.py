@@ -17,7 +17,7 @@ BELOW = {
     "raster": {"inference", "pictures"},
     "evaluation": {"inference", "pictures"},
     "training": {"evaluation", "inference", "pictures", "model"},  # evaluation: to validate
-    "album": {"video", "inference", "pictures"},
+    "album": {"video", "raster", "inference", "pictures"},
     "web": {"album", "inference", "pictures"},
     "cli": {"web", "album", "video", "raster", "evaluation", "training", "inference", "pictures"},
 }
