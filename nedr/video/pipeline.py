@@ -12,7 +12,7 @@ from contextlib import AbstractContextManager, ExitStack, closing
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, TypeAlias, TypeVar, cast
 
 import av
 import numpy as np
@@ -27,6 +27,7 @@ from nedr.pictures.arrays import Array
 from nedr.pictures.job import Job
 from nedr.video.formats import Encoding
 from nedr.video.reader import Clip, Item
+from nedr.video.sampling import Sampler
 from nedr.video.still import EXACT, Still, arrays, blank, shown_with
 from nedr.video.temporal import field_of
 from nedr.video.writer import Sink
@@ -120,7 +121,7 @@ class _Work:
     """The way of the frames of one clip, from thread to thread."""
 
     def __init__(self, clip: Clip, job: Job, dehazer: Dehazer, strength: float) -> None:
-        self._clip, self._job, self._dehazer = clip, job, dehazer
+        self._clip, self._job, self._dehazer, self._every = clip, job, dehazer, clip.encoding.every
         self._planes = PlaneDehazer(clip.still.coding, strength)
         self._frames, self._sums = 0, np.zeros(5)
 
@@ -138,7 +139,7 @@ class _Work:
             def ahead(items: Iterable[T]) -> Iterator[T]:
                 return stack.enter_context(closing(_ahead(items)))
 
-            seen = ahead(map(self._see, ahead(self._clip.items())))
+            seen = ahead(self._see(ahead(self._clip.items())))
             for item in ahead(map(self._clear, seen)):
                 if isinstance(item, Packet):
                     sinks[self._job.result].copy(item)
@@ -159,15 +160,23 @@ class _Work:
         means = [round(float(value), 4) for value in self._sums / count]
         return Report(*size, self._frames, round(seconds, 3), tuple(means[:3]), means[3], means[4], tuple(notes))
 
-    def _see(self, item: Item) -> "_Seen | Packet[Any]":
-        if isinstance(item, Packet):
-            return item
-        small, turns = self._clip.small(item, SMALL), self._clip.still.turns
-        field = field_of(small, self._dehazer)
-        guide = None if field.guide is None else np.rot90(field.guide, -turns)
-        return _Seen(
-            item, replace(field, lattice=np.rot90(field.lattice, -turns), guide=guide), np.rot90(small, -turns)
-        )
+    def _see(self, items: Iterable[Item]) -> "Iterator[_Seen | Packet[Any]]":
+        """The haze of every frame on its own, as it is stored, not upright."""
+        turns = self._clip.still.turns
+        sampler = Sampler[tuple[Item, Array | None]](lambda small: field_of(small, self._dehazer), self._every)
+
+        def pictured() -> Iterator[tuple[tuple[Item, Array | None], Array | None]]:
+            for item in items:
+                small = None if isinstance(item, Packet) else self._clip.small(item, SMALL)
+                yield (item, small), small
+
+        for (item, small), field in sampler(pictured()):
+            if isinstance(item, Packet) or field is None or small is None:
+                yield cast("Packet[Any]", item)
+                continue
+            guide = None if field.guide is None else np.rot90(field.guide, -turns)
+            stored = replace(field, lattice=np.rot90(field.lattice, -turns), guide=guide)
+            yield _Seen(item, stored, np.rot90(small, -turns))
 
     def _clear(self, item: "_Seen | Packet[Any]") -> "_Made | Packet[Any]":
         if isinstance(item, Packet):

@@ -300,10 +300,15 @@ class TemporalDenoiser:
 
 def is_cut(before: Floats, after: Floats) -> bool:
     """Whether two consecutive frames, each as a lattice of its colours (h, w, 3), show different scenes."""
+    return change(before, after) > CUT
+
+
+def change(before: Floats, after: Floats) -> float:
+    """How much two frames, each as a lattice of its colours, differ: 0 not at all, about 1 as unrelated scenes do."""
     if before.shape != after.shape:
-        return True
+        return np.inf
     contrast = [np.abs(cells - cells.mean(axis=(0, 1))).mean() for cells in (before, after)]
-    return bool(np.abs(after - before).mean() > CUT * (sum(contrast) / 2 + CUT_CONTRAST))
+    return float(np.abs(after - before).mean() / (sum(contrast) / 2 + CUT_CONTRAST))
 
 
 def exposure_change(before: Floats, after: Floats) -> Exposure:

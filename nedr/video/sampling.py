@@ -1,0 +1,92 @@
+"""Haze looked for in every n-th frame while little changes, and interpolated for the frames between."""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field, replace
+from typing import Generic, TypeVar
+
+import numpy as np
+
+from nedr.inference.field import HazeField
+from nedr.pictures.arrays import Array, Floats
+from nedr.video.temporal import cells_of, change
+
+T = TypeVar("T")
+
+# The change since the latest look, as `nedr.video.temporal.change` measures it, up to which it still holds.
+STILL = 0.25
+
+
+@dataclass(frozen=True)
+class Look:
+    """A frame in which haze was looked for: its colours on a lattice, and what was found."""
+
+    cells: Floats
+    found: HazeField
+
+
+@dataclass
+class Sampler(Generic[T]):
+    """Finds the haze of frames, by `look` in every `every`-th one and wherever much has changed since.
+
+    Memory holds the frames between two looks, at most `every` - 1.
+    """
+
+    look: Callable[[Array], HazeField]
+    every: int
+    _last: Look | None = None
+    _waiting: list[tuple[T, bool]] = field(default_factory=list)
+
+    def __call__(self, items: Iterable[tuple[T, Array | None]]) -> Iterator[tuple[T, HazeField | None]]:
+        """Each item with its haze, in order.
+
+        items: each with its picture, as `nedr.Dehazer` takes it, or None for what is no frame and has no haze
+        """
+        for item, picture in items:
+            if picture is None:
+                self._waiting.append((item, False))
+                if not self._between:
+                    yield from self._released()
+                continue
+            cells = cells_of(picture) if self.every > 1 else np.empty((0, 0, 3), np.float32)
+            changed = self.every == 1 or self._last is None or change(self._last.cells, cells) > STILL
+            if not changed and self._between + 1 < self.every:
+                self._waiting.append((item, True))
+                continue
+            found = self.look(picture)
+            yield from self._released(None if changed else found)
+            self._last = Look(cells, found)
+            yield item, found
+        yield from self._released()
+
+    @property
+    def _between(self) -> int:
+        """How many frames wait for the next look."""
+        return sum(is_frame for _, is_frame in self._waiting)
+
+    def _released(self, towards: HazeField | None = None) -> Iterator[tuple[T, HazeField | None]]:
+        """All that waits: between the latest look and `towards`, or as at the latest look."""
+        waiting, steps, number = self._waiting, self._between + 1, 0
+        self._waiting = []
+        for item, is_frame in waiting:
+            number += is_frame
+            start = self._last.found if self._last else None
+            found = start if start is None or towards is None else interpolated(start, towards, number / steps)
+            yield item, found if is_frame else None
+
+
+def interpolated(start: HazeField, end: HazeField, share: float) -> HazeField:
+    """The haze `share` of the way from one frame to another, in [0, 1]."""
+    if start.lattice.shape != end.lattice.shape:
+        return start
+
+    def mixed(first: Floats, second: Floats) -> Floats:
+        return np.asarray(first + np.float32(share) * (second - first), np.float32)
+
+    return replace(
+        end,
+        lattice=mixed(start.lattice, end.lattice),
+        guide=None if start.guide is None or end.guide is None else mixed(start.guide, end.guide),
+        airlight=mixed(start.airlight, end.airlight),
+        density=float(start.density ** (1 - share) * end.density**share),
+        noise=start.noise + share * (end.noise - start.noise),
+    )
