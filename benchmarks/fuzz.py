@@ -1,14 +1,21 @@
-"""Hostile bodies sent to a server of its own on this computer: statuses, slowest answers, memory.
+"""Hostile picture files, dehazed on this computer or sent to a server of its own: outcomes, slowest, memory.
 
+    python benchmarks/fuzz.py --files 20000 [--seed 0]
     python benchmarks/fuzz.py [--bodies 5000] [--seed 0]
 
-Every fourth body comes as a form, every tenth in a request that HTTP does not allow; such a connection may be closed
+Files: each goes the way of `nedr FILE`, with a classical prior in place of the network. An exception that is not an
+error of nedr's, a result that cannot be read, a file left over, one that takes ten seconds (all threads are printed
+then), or more than 64 MB of growth after the first tenth make it end with status 1.
+
+Bodies: every fourth comes as a form, every tenth in a request that HTTP does not allow; such a connection may be closed
 without an answer (0), no other. A status of 500 or above, a connection that ends without an answer, one that takes
 ten seconds, or more than 64 MB of growth after the first tenth make it end with status 1.
 """
 
 import argparse
+import faulthandler
 import http.client
+import os
 import socket
 import sys
 import time
@@ -17,6 +24,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from threading import local
 
 from serving import Server
@@ -24,6 +32,12 @@ from serving import Server
 sys.path.append(str(Path(__file__).parents[1] / "tests"))
 
 import hostile
+
+from nedr.album import one
+from nedr.errors import MissingExtraError, NedrError
+from nedr.inference.dehazer import Dehazer
+from nedr.pictures import animation, images
+from nedr.pictures.job import Job
 
 CALLS = ("/v1/field", "/v1/field?preview=64", "/v1/field?format=png", "/v1/dehaze", "/v1/dehaze?map=depth")
 FORMATS = ("jpeg", "png", "tiff", "webp", "avif", "bmp", "ppm")
@@ -34,12 +48,69 @@ held = local()
 
 
 def main() -> None:
-    """Send the bodies, print what came back, and exit with 1 if the server did what it must not."""
+    """Dehaze the files or send the bodies, and exit with 1 if something did what it must not."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--bodies", type=int, default=5000)
+    parser.add_argument("--files", type=int, help="dehaze so many files instead, without a server")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
-    numbers = range(options.seed, options.seed + options.bodies)
+    numbers = range(options.seed, options.seed + (options.files or options.bodies))
+    sys.exit(of_files(numbers) if options.files else of_server(numbers))
+
+
+def of_files(numbers: range) -> bool:
+    """Dehaze the files, print what became of them; whether something did what it must not."""
+    outcomes, slowest, before = Counter[str](), (0.0, 0), 0
+    dehazer = Dehazer(method="dcp", threads=1)
+    with TemporaryDirectory() as folder:
+        for place, number in enumerate(numbers):
+            faulthandler.dump_traceback_later(PATIENCE, exit=True)
+            start = time.process_time()
+            outcomes[dehazed(Path(folder), number, dehazer)] += 1
+            slowest = max(slowest, (time.process_time() - start, number))
+            if place == len(numbers) // 10:
+                before = memory()
+        faulthandler.cancel_dump_traceback_later()
+    growth = memory() - before
+    print(f"{len(numbers)} files: {', '.join(f'{n} {outcome}' for outcome, n in sorted(outcomes.items()))}")
+    print(
+        f"slowest {slowest[0]:.2f} s (file {slowest[1]}); memory {before / 1e6:.0f} MB, growth {growth / 1e6:+.0f} MB"
+    )
+    return bool(outcomes["wrong"]) or growth > GROWTH
+
+
+def dehazed(folder: Path, number: int, dehazer: Dehazer) -> str:
+    """What becomes of a hostile file: "dehazed", "refused" in one line of ours, or "wrong", which is printed."""
+    data = hostile.body(number)
+    photo, result = folder / "photo.jpg", folder / "result.jpg"
+    photo.write_bytes(data)
+    try:
+        one.clear(Job(photo, result), dehazer)
+        with suppress(MissingExtraError):
+            if animation.opened(result.read_bytes()) is None:
+                images.read(result)
+        outcome = "dehazed"
+    except NedrError as error:
+        outcome = "refused" if "\n" not in str(error) and not result.exists() else f"file {number}: {error!r}"
+    except Exception as error:
+        outcome = f"file {number}: {error!r}"
+    for path in (photo, result):
+        path.unlink(missing_ok=True)
+    if left := list(folder.iterdir()):
+        outcome = f"file {number}: {left} left over"
+    if outcome not in ("dehazed", "refused"):
+        print(outcome)
+        return "wrong"
+    return outcome
+
+
+def memory() -> int:
+    """Bytes that this process holds."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def of_server(numbers: range) -> bool:
+    """Send the bodies, print what came back; whether the server did what it must not."""
     tenth = len(numbers) // 10
     with Server("--max-megapixels", "4", "--max-megabytes", "2") as server:
         answers = list(posted(server, numbers[:tenth]))
@@ -51,8 +122,7 @@ def main() -> None:
     print(f"{len(answers)} bodies; answers: {', '.join(f'{n} x {status}' for status, n in sorted(statuses.items()))}")
     print(f"slowest {slowest:.2f} s; memory {before / 1e6:.0f} MB after a tenth, growth {growth / 1e6:+.0f} MB")
     print(f"peak {peak / 1e6:.0f} MB")
-    failed = any(status >= 500 for status in statuses)
-    sys.exit(failed or slowest > PATIENCE or growth > GROWTH)
+    return any(status >= 500 for status in statuses) or slowest > PATIENCE or growth > GROWTH
 
 
 def posted(server: Server, numbers: range) -> Iterator[tuple[int, float]]:

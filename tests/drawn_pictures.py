@@ -9,6 +9,7 @@ import numpy as np
 from PIL import Image
 
 from nedr.pictures.images import Metadata, Picture, encode
+from nedr.pictures.tiff import Bands
 
 ADAM7 = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
 
@@ -167,6 +168,13 @@ def profile(primaries=P3, gamma=2.2, grey=False):
     return head.ljust(128, b"\0") + struct.pack(">I", len(tags)) + table + body
 
 
+def animations():
+    """{format: small file of three frames} that move, with times of their own."""
+    frames = [Image.fromarray(np.roll(smooth(20, 24), 3 * k, axis=1)) for k in range(3)]
+    times = {"save_all": True, "append_images": frames[1:], "duration": [40, 80, 120], "loop": 3}
+    return {kind: pillow_bytes(frames[0], kind, **times) for kind in ("GIF", "PNG", "WEBP", "AVIF")}
+
+
 def every_kind():
     """{name: small valid file} of every format and layout that can be made here, with metadata."""
     info = Metadata(exif=exif(6), icc=profile(), xmp=b'<x tiff:Orientation="6"/>', dpi=(300, 300))
@@ -183,6 +191,11 @@ def every_kind():
         files[name] = encode(picture(13, 17, channels, dtype, alpha, kind, carried))
     files["JPEG CMYK"] = pillow_bytes(cmyk(noise(13, 17, 4)), "JPEG")
     files["PNG palette"] = pillow_bytes(Image.fromarray(noise(13, 17)).quantize(16), "PNG")
+    files["PNG texts"] = pillow_bytes(noise(13, 17), "PNG", exif=b"Exif\0\0" + info.exif, icc_profile=info.icc)
+    files["GIF"] = pillow_bytes(Image.fromarray(smooth(13, 17)), "GIF")
+    files["TIFF bands"] = tiff(noise(13, 17, 5, np.uint16), {338: (3, [2, 0])}, ">")
+    mask = Metadata(saving={"bands": Bands(2, mask=True), "compression": "raw"})
+    files["TIFF mask"] = encode(picture(alpha=True, kind="TIFF", info=mask))
     files["PPM text"] = b"P3\n# made by hand\n3 2\n255\n" + b" ".join(b"%d" % i for i in range(18))
     with suppress(ImportError):
         import pillow_heif

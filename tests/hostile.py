@@ -68,7 +68,7 @@ def request(number):
 @lru_cache
 def seeds():
     """Small honest files of every kind."""
-    return list(pictures.every_kind().values())
+    return [*pictures.every_kind().values(), *pictures.animations().values()]
 
 
 def mutated(rng):

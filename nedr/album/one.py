@@ -11,10 +11,11 @@ from pathlib import Path
 
 import numpy as np
 
+from nedr.album import animated
 from nedr.errors import UsageError
 from nedr.inference.dehazer import Dehazer
 from nedr.inference.field import HazeField
-from nedr.pictures import images
+from nedr.pictures import animation, images
 from nedr.pictures.arrays import Array
 from nedr.pictures.images import Metadata, Picture
 from nedr.pictures.job import Job
@@ -94,6 +95,9 @@ def render(
 
     The options and errors are those of `clear`; name: what errors call the photograph, if not as the job does.
     """
+    if moving := animation.opened(data, name=name or str(job.photo)):
+        found = animated.render(job, moving, dehazer, strength=strength, quality=quality)
+        return found.files, _haze(*found.size, found.haze.airlight, found.haze, found.notes)
     picture = images.read(data, name=name or str(job.photo))
     field = dehazer.field(picture)
     result = replace(picture, pixels=field.apply(picture.pixels, strength=strength, threads=dehazer.threads))
@@ -120,9 +124,13 @@ def write(path: Path, data: bytes, *, overwrite: bool = False) -> None:
 def describe(picture: Picture, field: HazeField) -> Haze:
     """The haze of a picture in a few numbers."""
     height, width = picture.pixels.shape[:2]
-    airlight = tuple(round(float(value), 4) for value in picture.to_srgb(field.airlight))
+    return _haze(width, height, picture.to_srgb(field.airlight), field, picture.notes)
+
+
+def _haze(width: int, height: int, airlight: Array, field: HazeField, notes: tuple[str, ...]) -> Haze:
     mean = float(field.lattice.mean())  # the lattice's cells all cover the same area of the picture
-    return Haze(width, height, airlight, round(field.density, 4), round(mean, 4), picture.notes)
+    rounded = tuple(round(float(value), 4) for value in airlight)
+    return Haze(width, height, rounded, round(field.density, 4), round(mean, 4), notes)
 
 
 def side_by_side(before: Picture, after: Picture) -> Picture:
@@ -133,8 +141,9 @@ def side_by_side(before: Picture, after: Picture) -> Picture:
         return np.concatenate([left, line, right], axis=1)
 
     alpha = None if before.alpha is None or after.alpha is None else joined(before.alpha, after.alpha)
-    info = replace(before.info, exif=None, xmp=None)
-    return replace(before, pixels=joined(before.pixels, after.pixels), alpha=alpha, info=info)
+    return replace(
+        before, pixels=joined(before.pixels, after.pixels), alpha=alpha, info=before.info.of_pixels(), bands=None
+    )
 
 
 def _is_folder(output: str) -> bool:

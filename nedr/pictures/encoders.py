@@ -7,11 +7,14 @@ from io import BytesIO
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
-from PIL.PngImagePlugin import PngInfo, getchunks, iTXt
 
-from nedr.pictures import sixteen_bit
+from nedr.pictures import jpeg, netpbm, png, tiff
 from nedr.pictures.metadata import Metadata, tiff_directory
+
+Samples = NDArray[Any]
+"""(H, W, C) uint8 or uint16: C is 1 grey, 2 grey and alpha, 3 RGB, 4 RGB and alpha; in a TIFF more may follow."""
 
 QUALITY = 92
 """JPEG, WebP and AVIF quality where the source states none: lossy artefacts are not to show in pictures made clear."""
@@ -20,11 +23,11 @@ _AVIF_SPEED = 8  # Pillow's own, 6, takes seven times as long (22 s for 24 megap
 _PNG_LEVEL = 4  # level 6, Pillow's own, takes twice as long and saves 1 % of a photograph
 
 
-def _pillow(samples: sixteen_bit.Samples) -> Image.Image:
+def _pillow(samples: Samples) -> Image.Image:
     return Image.fromarray(np.ascontiguousarray(samples[..., 0] if samples.shape[2] == 1 else samples))
 
 
-def _saved(samples: sixteen_bit.Samples, kind: str, info: Metadata, **options: Any) -> bytes:
+def _saved(samples: Samples, kind: str, info: Metadata, **options: Any) -> bytes:
     """Pillow's file of `samples` with the metadata that its writers share."""
     carried = {"exif": info.exif and b"Exif\0\0" + info.exif, "icc_profile": info.icc, "xmp": info.xmp}
     file = BytesIO()
@@ -32,47 +35,53 @@ def _saved(samples: sixteen_bit.Samples, kind: str, info: Metadata, **options: A
     return file.getvalue()
 
 
-def _jpeg(samples: sixteen_bit.Samples, info: Metadata, quality: int | None) -> bytes:
+def _jpeg(samples: Samples, info: Metadata, quality: int | None) -> bytes:
     options = {"subsampling": 0, **info.saving}
-    tables = options.pop("qtables", None)
+    tables, segments, behind = (options.pop(name, None) for name in ("qtables", "segments", "behind"))
     if tables and quality is None:
         options["qtables"] = tables[: samples.shape[2]]
     else:
         options["quality"] = quality or QUALITY
     if info.dpi:
         options["dpi"] = info.dpi
-    return _saved(samples, "JPEG", info, **options)
+    described = jpeg.xmp_segments(info.xmp) if info.xmp else []
+    options["extra"] = jpeg.packed([*described, *(segments or ())])
+    return _saved(samples, "JPEG", replace(info, xmp=None), **options) + (behind or b"")
 
 
-def _png(samples: sixteen_bit.Samples, info: Metadata, quality: int | None) -> bytes:
-    extra = PngInfo()
-    for kind, data in info.saving.get("chunks", ()):
-        extra.add(kind, data)
-    for key, text in info.saving.get("texts", {}).items():
-        if isinstance(text, iTXt):
-            extra.add_itxt(key, text, text.lang or "", text.tkey or "")
-        else:
-            extra.add_text(key, text)
-    if info.xmp:
-        extra.add_itxt("XML:com.adobe.xmp", info.xmp.decode("utf-8", "replace"))
-    options: dict[str, Any] = {"pnginfo": extra}
-    if info.dpi:
-        options["dpi"] = info.dpi
-    without_xmp = replace(info, xmp=None)
-    if samples.dtype == np.uint8 or samples.shape[2] == 1:
-        return _saved(samples, "PNG", without_xmp, compress_level=_PNG_LEVEL, **options)
-    options |= {"exif": info.exif or b"", "icc_profile": info.icc}
-    around = getchunks(Image.new("L", (1, 1)), **options)
-    return sixteen_bit.write_png(
-        samples, [(kind, data) for kind, data, _ in around if kind not in (b"IHDR", b"IDAT", b"IEND")]
-    )
+def _png(samples: Samples, info: Metadata, quality: int | None) -> bytes:
+    extra = [*png.described(icc=info.icc, exif=info.exif, xmp=info.xmp), *info.saving.get("chunks", ())]
+    if info.dpi and not any(kind == b"pHYs" for kind, _ in extra):
+        extra.append(png.resolution(info.dpi))
+    deep = samples.dtype == np.uint16 and samples.shape[2] > 1
+    plain = png.write(samples) if deep else _saved(samples, "PNG", Metadata(), compress_level=_PNG_LEVEL)
+    return png.with_chunks(plain, extra)
 
 
-def _tiff(samples: sixteen_bit.Samples, info: Metadata, quality: int | None) -> bytes:
-    return sixteen_bit.write_tiff(samples, info.saving.get("compression", "tiff_adobe_deflate"), tiff_directory(info))
+def _tiff(samples: Samples, info: Metadata, quality: int | None) -> bytes:
+    compression = info.saving.get("compression", "tiff_adobe_deflate")
+    return tiff.write(samples, compression, tiff_directory(info), info.saving.get("bands"))
 
 
-def _webp(samples: sixteen_bit.Samples, info: Metadata, quality: int | None) -> bytes:
+def _gif(samples: Samples, info: Metadata, quality: int | None) -> bytes:
+    file = BytesIO()
+    paletted(samples).save(file, "GIF", optimize=False)
+    return file.getvalue()
+
+
+def paletted(samples: Samples) -> Image.Image:
+    """Samples of 8 bits with a palette of their own; what is less than half opaque becomes transparent."""
+    colours = samples[..., 0] if samples.shape[2] < 3 else samples[..., :3]
+    image = Image.fromarray(np.ascontiguousarray(colours))
+    if samples.shape[2] in (1, 3):
+        return image if image.mode == "L" else image.quantize(256)
+    few = image.convert("RGB").quantize(255)
+    few.paste(255, mask=Image.fromarray(np.where(samples[..., -1] < 128, 255, 0).astype(np.uint8)))
+    few.info["transparency"] = 255
+    return few
+
+
+def _webp(samples: Samples, info: Metadata, quality: int | None) -> bytes:
     lossless = quality is None and bool(info.saving.get("lossless"))
     colours = samples if samples.shape[2] > 2 else samples[..., [0, 0, 0, 1][: samples.shape[2] + 2]]
     # exact: colours under full transparency are pixels too. Quality means effort when lossless.
@@ -80,7 +89,7 @@ def _webp(samples: sixteen_bit.Samples, info: Metadata, quality: int | None) -> 
     return _saved(colours, "WEBP", info, lossless=lossless, quality=effort, exact=True)
 
 
-def _avif(samples: sixteen_bit.Samples, info: Metadata, quality: int | None) -> bytes:
+def _avif(samples: Samples, info: Metadata, quality: int | None) -> bytes:
     options: dict[str, Any] = {"speed": _AVIF_SPEED}
     if samples.shape[2] > 1:
         options["subsampling"] = "4:4:4"
@@ -89,7 +98,7 @@ def _avif(samples: sixteen_bit.Samples, info: Metadata, quality: int | None) -> 
     return _saved(samples, "AVIF", info, quality=quality or QUALITY, **options)
 
 
-def _bmp(samples: sixteen_bit.Samples, info: Metadata, quality: int | None) -> bytes:
+def _bmp(samples: Samples, info: Metadata, quality: int | None) -> bytes:
     height, width, channels = samples.shape
     if channels in (1, 3):
         return _saved(samples, "BMP", Metadata(), **({"dpi": info.dpi} if info.dpi else {}))
@@ -101,11 +110,11 @@ def _bmp(samples: sixteen_bit.Samples, info: Metadata, quality: int | None) -> b
     return struct.pack("<2sIII", b"BM", 14 + len(head) + len(rows), 0, 14 + len(head)) + head + rows
 
 
-def _ppm(samples: sixteen_bit.Samples, info: Metadata, quality: int | None) -> bytes:
-    return sixteen_bit.write_netpbm(samples)
+def _ppm(samples: Samples, info: Metadata, quality: int | None) -> bytes:
+    return netpbm.write(samples)
 
 
-WRITERS: dict[str, Callable[[sixteen_bit.Samples, Metadata, int | None], bytes]] = {
+WRITERS: dict[str, Callable[[Samples, Metadata, int | None], bytes]] = {
     "JPEG": _jpeg,
     "PNG": _png,
     "TIFF": _tiff,
@@ -113,5 +122,6 @@ WRITERS: dict[str, Callable[[sixteen_bit.Samples, Metadata, int | None], bytes]]
     "AVIF": _avif,
     "BMP": _bmp,
     "PPM": _ppm,
+    "GIF": _gif,
 }
 """The function that makes a file of each format: samples, metadata, and a quality in place of the source's."""

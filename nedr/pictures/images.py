@@ -1,8 +1,9 @@
 """Picture files: read to upright pixels with all that belongs to them, written back without loss, never half written.
 
-JPEG, PNG, TIFF, WebP, AVIF, BMP, netpbm (PBM, PGM, PPM), and HEIF for reading. Depth (8 or 16 bits), grey and alpha
-stay as they are; EXIF, XMP, resolution and colour profile travel along. The parts: `metadata` and `colour` (profiles),
-`deep` (16 bits), `encoders` (a function per format), `atomic` (writing).
+JPEG, PNG, TIFF, WebP, AVIF, GIF, BMP, netpbm (PBM, PGM, PPM), and HEIF for reading. Depth (8 or 16 bits), grey, alpha
+and further bands stay as they are; EXIF, XMP, resolution and colour profile travel along. The parts: `metadata`, `icc`,
+what Pillow does not do of a format in `jpeg`, `png`, `tiff` and `netpbm`, `encoders` (a function per format), and
+`atomic` (writing).
 """
 
 import importlib
@@ -22,10 +23,10 @@ from PIL import Image, ImageFile, TiffImagePlugin, UnidentifiedImageError, featu
 
 from nedr.errors import ImageError, NedrError, UsageError, missing_extra
 from nedr.pictures import icc as colour
-from nedr.pictures import sixteen_bit
+from nedr.pictures import jpeg, netpbm, png, tiff
 from nedr.pictures.arrays import eight_bits
 from nedr.pictures.atomic import write
-from nedr.pictures.encoders import WRITERS
+from nedr.pictures.encoders import WRITERS, Samples
 from nedr.pictures.metadata import Metadata, collect, stated_orientation
 
 __all__ = [
@@ -36,8 +37,10 @@ __all__ = [
     "Metadata",
     "Picture",
     "contents",
+    "detected",
     "encode",
     "encoded",
+    "explained",
     "format_for",
     "read",
     "write",
@@ -48,18 +51,24 @@ MAX_PIXELS = 300_000_000
 
 _SUFFIXES = {
     "JPEG": ".jpg .jpeg .jpe .jfif .mpo",
-    "PNG": ".png",
+    "PNG": ".png .apng",
     "TIFF": ".tif .tiff",
     "WEBP": ".webp",
     "AVIF": ".avif",
     "HEIF": ".heic .heif .hif",
     "BMP": ".bmp .dib",
     "PPM": ".ppm .pgm .pbm .pnm",
+    "GIF": ".gif",
 }
 SUFFIXES: dict[str, str] = {suffix: name for name, suffixes in _SUFFIXES.items() for suffix in suffixes.split()}
 """File name suffixes (lower case, with the dot) and their formats."""
 
-_NAMES = {"WEBP": "WebP"}
+_KNOWN = "JPEG, PNG, TIFF, WebP, AVIF, HEIF, GIF, BMP or PPM"
+_BARE = {"BMP", "PPM", "GIF"}  # formats without EXIF, XMP and profile
+_DEEP = {"PNG", "TIFF", "PPM"}  # formats of 16 bits
+
+# A picture that unfolds to more than this, and to so many times its file, is a blank one or a bomb.
+_MOST_UNFOLDED, _MOST_TIMES = 1 << 27, 300
 
 READ_ONLY = frozenset({"HEIF"})
 """Formats that can be read but not written; `encode` writes JPEG instead unless told otherwise."""
@@ -68,6 +77,7 @@ _SIGNATURES = {
     "JPEG": rb"\xff\xd8\xff",
     "PNG": rb"\x89PNG\r\n\x1a\n",
     "TIFF": rb"II[*+]\0(?!.{4}CR)|MM\0[*+]",
+    "GIF": rb"GIF8[79]a",
     "WEBP": rb"RIFF....WEBP",
     "AVIF": rb"....ftyp(avif|avis|.{8,}?avif)",
     "HEIF": rb"....ftyp(hei[cxms]|hev[cxms]|mif1|msf1)",
@@ -75,7 +85,6 @@ _SIGNATURES = {
     "PPM": rb"P[1-6]\s",
 }
 _FOREIGN = {
-    "GIF": rb"GIF8",
     "a Photoshop document": rb"8BPS",
     "PDF": rb"%PDF",
     "JPEG XL": rb"\xff\x0a|\0\0\0\x0cJXL ",
@@ -107,9 +116,10 @@ class Picture:
     Attributes:
         pixels: (H, W, 3) RGB, or (H, W) when the picture is grey; uint8 or uint16, in the picture's own colour space.
         alpha: (H, W) of the same type, or None.
-        format: "JPEG", "PNG", "TIFF", "WEBP", "AVIF", "HEIF", "BMP" or "PPM".
+        format: "JPEG", "PNG", "TIFF", "WEBP", "AVIF", "HEIF", "GIF", "BMP" or "PPM".
         info: EXIF, profile, XMP, resolution, and how the file was compressed.
-        notes: what a reader should know, one sentence each ("CMYK converted ...").
+        notes: what reading left out or changed, one sentence each ("CMYK converted ...").
+        bands: (H, W, N) of the same type, what a TIFF holds beside colours and alpha (near infrared ...), or None.
     """
 
     pixels: NDArray[Any]
@@ -117,6 +127,7 @@ class Picture:
     format: str
     info: Metadata
     notes: tuple[str, ...] = ()
+    bands: NDArray[Any] | None = None
 
     def to_srgb(self, pixels: NDArray[Any]) -> NDArray[Any]:
         """Colours of the picture's own space as sRGB, same type and shape; see `nedr.pictures.icc.convert`.
@@ -138,15 +149,34 @@ def format_for(path: str | os.PathLike[str]) -> str:
     return SUFFIXES[suffix]
 
 
+@dataclass(frozen=True)
+class _Decoded:
+    """A picture as it lies in its file, not yet turned: colours (H, W, 1 | 3), alpha (H, W), other bands (H, W, N)."""
+
+    image: ImageFile.ImageFile
+    orientation: int
+    colours: NDArray[Any]
+    alpha: NDArray[Any] | None
+    bands: NDArray[Any] | None = None
+    meaning: tiff.Bands | None = None
+    notes: tuple[str, ...] = ()
+
+
 def read(
-    source: str | os.PathLike[str] | bytes | BinaryIO, *, max_pixels: int = MAX_PIXELS, name: str | None = None
+    source: str | os.PathLike[str] | bytes | BinaryIO,
+    *,
+    max_pixels: int = MAX_PIXELS,
+    name: str | None = None,
+    salvage: bool = False,
 ) -> Picture:
     """Read a picture from a path, from a file's bytes, or from an open binary file.
 
     Args:
-        source: what to read. The format is told by the contents, never by the name.
-        max_pixels: the largest width times height accepted, checked before anything is decoded.
+        source: what to read. The format is detected from the contents, never from the name.
+        max_pixels: the largest width times height accepted, checked before anything is decoded. Pixels of more than 32
+            bits count by their bits: 16-bit RGBA twice.
         name: what to call the picture in messages; None for the path.
+        salvage: of a truncated JPEG take the rows that are there, with a note.
 
     Raises:
         UsageError: the path does not exist or is a folder or a device.
@@ -155,22 +185,69 @@ def read(
     """
     name, data = _contents(source, name)
     kind = _recognised(name, data)
-    with _explained(name, f"damaged or truncated {kind}, expected a whole file"), _pillow_unlimited():
-        image = _opened(data, kind)
-        _check(image, data, max_pixels)
-        turned = stated_orientation(image) if kind == "TIFF" else None
-        samples, notes = _samples(image, data)
-        orientation = turned or stated_orientation(image)
-        info, more = collect(image, data, orientation)
-        if image.mode == "CMYK":
+    with explained(name, f"damaged or truncated {kind}, expected a whole file"), _pillow_unlimited():
+        found = _tiff(data, max_pixels) if kind == "TIFF" else _decoded(data, kind, max_pixels, salvage)
+        info, notes = collect(found.image, data, found.orientation)
+        if found.meaning:
+            info = replace(info, saving={**info.saving, "bands": found.meaning})
+        if found.image.mode == "CMYK":  # now sRGB, in three channels
             saving = {key: value for key, value in info.saving.items() if key not in ("qtables", "subsampling")}
-            info = replace(info, icc=None, saving=saving)  # now sRGB, in three channels
-    upright = samples if turned else _upright(samples, orientation)  # Pillow turns TIFF itself
-    channels = upright.shape[2]
-    pixels = upright[..., 0] if channels < 3 else upright[..., :3]
-    alpha = None if channels in (1, 3) else np.ascontiguousarray(upright[..., -1])
-    notes = (*_format_notes(image, data, kind), *notes, *more)
-    return Picture(np.ascontiguousarray(pixels), alpha, kind, info, notes)
+            info = replace(info, icc=None, saving=saving)
+    planes = (found.colours, found.alpha, found.bands)
+    colours, alpha, bands = (None if part is None else _upright(part, found.orientation) for part in planes)
+    assert colours is not None
+    pixels = np.ascontiguousarray(colours[..., 0] if colours.shape[2] == 1 else colours)
+    notes = (*_format_notes(found.image, data, kind), *found.notes, *notes)
+    return Picture(pixels, alpha, kind, info, notes, bands)
+
+
+def _decoded(data: bytes, kind: str, max_pixels: int, salvage: bool) -> _Decoded:
+    """A picture of any format but TIFF."""
+    if kind == "PNG":
+        data = png.without_texts(data)
+    image, rows, notes = _opened(data, kind), None, list[str]()
+    _check(image, data, max_pixels)
+    try:
+        samples, more = _samples(image, data)
+    except OSError:
+        if kind != "JPEG" or jpeg.end(data) is not None:
+            raise
+        data, rows, note = jpeg.mended(data, salvage=salvage)
+        notes.append(note)
+        image = _opened(data, kind)
+        samples, more = _samples(image, data)
+    colours, alpha = _parted(samples[:rows])
+    return _Decoded(image, stated_orientation(image), colours, alpha, notes=(*notes, *more))
+
+
+def _tiff(data: bytes, max_pixels: int) -> _Decoded:
+    pages = tiff.pages(data)
+    page, notes = pages[0], list(tiff.check(pages, data))
+    _check_size(page[tiff.WIDTH], page[tiff.HEIGHT], tiff.depth(page) * page.get(tiff.CHANNELS, 1), data, max_pixels)
+    image, lies, mask = tiff.opened(data, page), tiff.orientation(page), tiff.mask(data, pages)
+    if tiff.is_plain(page):
+        meaning = tiff.bands(page)
+        colours, alpha, bands = tiff.arranged(tiff.samples(data, page), meaning)
+    else:
+        samples, more = _samples(image, data)
+        (colours, alpha), bands, meaning = _parted(samples), None, None
+        notes += more
+    if mask is not None and alpha is None:
+        extra = meaning.extra if meaning else ()
+        alpha, meaning = _as_deep(mask, colours), tiff.Bands(2 if colours.shape[2] == 3 else 1, extra, mask=True)
+    elif mask is not None:
+        notes.append("transparency mask left out, beside an alpha channel")
+    return _Decoded(image, lies, colours, alpha, bands, meaning, tuple(notes))
+
+
+def _as_deep(mask: NDArray[np.uint8], colours: NDArray[Any]) -> NDArray[Any]:
+    return mask.astype(colours.dtype) * 257 if colours.dtype == np.uint16 else mask
+
+
+def _parted(samples: Samples) -> tuple[NDArray[Any], NDArray[Any] | None]:
+    """Colours (H, W, 1 | 3) and alpha (H, W) of samples (H, W, C)."""
+    count = 1 if samples.shape[2] < 3 else 3
+    return samples[..., :count], samples[..., -1] if samples.shape[2] > count else None
 
 
 def contents(path: str | os.PathLike[str]) -> bytes:
@@ -205,16 +282,18 @@ def _contents(source: str | os.PathLike[str] | bytes | BinaryIO, name: str | Non
     return name, data
 
 
+def detected(data: bytes) -> str | None:
+    """The format that a file's first bytes belong to, None for anything that is not read."""
+    return next((kind for kind, start in _SIGNATURES.items() if re.match(start, data[:64], _ANY)), None)
+
+
 def _recognised(name: str, data: bytes) -> str:
-    head = data[:64]
-    for kind, signature in _SIGNATURES.items():
-        if re.match(signature, head, _ANY):
-            return kind
-    known = "JPEG, PNG, TIFF, WebP, AVIF, HEIF, BMP or PPM"
-    for kind, signature in _FOREIGN.items():
-        if re.match(signature, head, _ANY):
-            raise ImageError(f"{name} is {kind}; expected {known}: convert it first")
-    raise ImageError(f"{name} is not a picture; expected {known}")
+    if kind := detected(data):
+        return kind
+    for foreign, signature in _FOREIGN.items():
+        if re.match(signature, data[:64], _ANY):
+            raise ImageError(f"{name} is {foreign}; expected {_KNOWN}: convert it first")
+    raise ImageError(f"{name} is not a picture; expected {_KNOWN}")
 
 
 def _reason(error: BaseException) -> str:
@@ -223,8 +302,11 @@ def _reason(error: BaseException) -> str:
 
 
 @contextmanager
-def _explained(name: str, failure: str) -> Iterator[None]:
-    """Name the picture in every ImageError, and make one of what Pillow raises: on hostile files, nearly anything."""
+def explained(name: str, failure: str) -> Iterator[None]:
+    """Name the picture in every ImageError, and make one of what Pillow raises: on hostile files, nearly anything.
+
+    failure: what the error then says, ahead of the reason
+    """
     try:
         yield
     except ImageError as error:
@@ -276,33 +358,33 @@ def _opened(data: bytes, kind: str) -> ImageFile.ImageFile:
 
 
 def _check(image: ImageFile.ImageFile, data: bytes, max_pixels: int) -> None:
-    width, height = image.size
-    if width < 1 or height < 1:
-        raise ImageError(f"{width} x {height} found, expected at least one pixel")
-    if width * height > max_pixels:
-        raise ImageError(
-            f"{width} x {height} = {width * height / 1e6:.0f} megapixels found, expected at most {max_pixels / 1e6:g}; "
-            "make it smaller, or raise the limit (max_pixels; --max-megapixels of nedr serve)"
-        )
-    if isinstance(image, TiffImagePlugin.TiffImageFile):
-        _check_tiff(image, data)
-    elif (frames := getattr(image, "n_frames", 1)) > 1 and image.format not in ("MPO", "HEIF"):
+    bits = (
+        16 * len(image.getbands())
+        if (image.format == "PNG" and data[24] == 16) or image.mode.startswith("I")
+        else 8 * len(image.getbands())
+    )
+    _check_size(*image.size, bits, data, max_pixels)
+    if (frames := getattr(image, "n_frames", 1)) > 1 and image.format not in ("MPO", "HEIF"):
         raise ImageError(f"animated ({frames} frames), expected a single picture; extract its frames first")
 
 
-def _check_tiff(image: TiffImagePlugin.TiffImageFile, data: bytes) -> None:
-    """Refuse raw files, whose first directory is a preview, and documents; thumbnails behind the picture may stay."""
-    if image.tag_v2.get(254, 0) & 1 or 50706 in image.tag_v2 or image.tag_v2.get(262) in (32803, 34892):
-        raise ImageError("camera raw file, expected a developed picture; convert it to TIFF or JPEG first")
-    for page in range(1, image.n_frames):
-        image.seek(page)
-        if not image.tag_v2.get(254, 0) & 1:
-            raise ImageError(f"{image.n_frames} pages found, expected a single picture; split it first")
-    image.seek(0)
-    for offsets, sizes in ((273, 279), (324, 325)):  # libtiff would print a line of its own for each that is cut off
-        ends = [at + size for at, size in zip(image.tag_v2.get(offsets, ()), image.tag_v2.get(sizes, ()), strict=False)]
-        if max(ends, default=0) > len(data):
-            raise ImageError(f"truncated, {max(ends)} bytes expected and {len(data)} found; copy it again")
+def _check_size(width: int, height: int, bits: int, data: bytes, max_pixels: int) -> None:
+    """Refuse a picture by what its header says of it; `bits` are those of a pixel."""
+    if width < 1 or height < 1:
+        raise ImageError(f"{width} x {height} found, expected at least one pixel")
+    pixels, limit = width * height, max_pixels * 32 // max(32, bits)
+    if pixels > limit:
+        raise ImageError(
+            f"{width} x {height} = {pixels / 1e6:.0f} megapixels found, expected at most {limit / 1e6:g}"
+            f"{f' of {bits} bits each' if limit < max_pixels else ''}; "
+            "make it smaller, or raise the limit (max_pixels; --max-megapixels of nedr serve)"
+        )
+    size = pixels * bits // 8
+    if size > max(_MOST_UNFOLDED, _MOST_TIMES * len(data)):
+        raise ImageError(
+            f"{size / 1e6:.0f} MB of pixels in a file of {len(data) / 1e6:.1f} MB found, as only blank pictures have, "
+            f"expected at most {_MOST_TIMES} times as much"
+        )
 
 
 def _format_notes(image: ImageFile.ImageFile, data: bytes, kind: str) -> Iterator[str]:
@@ -317,42 +399,48 @@ def _format_notes(image: ImageFile.ImageFile, data: bytes, kind: str) -> Iterato
 # Pixels
 
 
-def _samples(image: ImageFile.ImageFile, data: bytes) -> tuple[sixteen_bit.Samples, tuple[str, ...]]:
-    """The decoded pixels (H, W, C) as they lie in the file, and notes."""
-    if sixteen_bit.is_deep_colour(image, data):
-        return _keyed(sixteen_bit.read_deep_colour(image, data), image, data), ()
-    if image.format == "PPM" and (netpbm := sixteen_bit.read_netpbm(image, data)) is not None:
-        return netpbm, ()
-    depth = max(image.tag_v2.get(258, (8,))) if isinstance(image, TiffImagePlugin.TiffImageFile) else 8
+def _samples(image: ImageFile.ImageFile, data: bytes) -> tuple[Samples, tuple[str, ...]]:
+    """The decoded pixels (H, W, C), colours and alpha, as they lie in the file, and notes."""
+    if image.format == "PNG" and png.has_deep_colour(data):
+        return _keyed(png.read_deep_colour(image, data), image, data), ()
+    if image.format == "PPM" and (found := netpbm.read(image, data)) is not None:
+        return found, ()
+    depth = tiff.depth(image.tag_v2) if isinstance(image, TiffImagePlugin.TiffImageFile) else 8
     image.load()
     if image.mode.startswith("I;16") or (image.mode == "I" and image.format in ("PNG", "PPM")):
         return _keyed(_deep_grey(image, depth), image, data), ()
     if image.mode == "CMYK":
         converted, note = colour.cmyk_to_srgb(image, image.info.get("icc_profile"))
-        notes = (note, "16 bits per sample read as 8") if depth > 8 else (note,)
-        return np.asarray(converted), notes
+        return np.asarray(converted), (note, "16 bits per sample read as 8") if depth > 8 else (note,)
     if image.mode in ("P", "PA"):
-        return np.asarray(image.convert("RGBA" if image.has_transparency_data else "RGB")), ("palette written as RGB",)
+        colours = np.asarray(image.convert("RGBA" if image.has_transparency_data else "RGB"))
+        return (_as_grey(colours), ()) if image.format == "GIF" else (colours, ("palette written as RGB",))
     modes = {"1": "L", "L": "L", "LA": "LA", "RGB": "RGB", "RGBA": "RGBA", "RGBX": "RGB", "YCbCr": "RGB"}
     if image.mode not in modes:
         raise ImageError(
             f"samples of Pillow's mode {image.mode} found, expected RGB or grey of 8 or 16 bits; convert it first"
         )
     samples = np.asarray(image.convert(modes[image.mode]) if modes[image.mode] != image.mode else image)
-    return _keyed(np.atleast_3d(samples), image, data), ()
+    return _keyed(np.atleast_3d(samples), image, data), ("a fourth band left out",) if image.mode == "RGBX" else ()
 
 
-def _deep_grey(image: ImageFile.ImageFile, depth: int) -> sixteen_bit.Samples:
+def _as_grey(colours: Samples) -> Samples:
+    """Samples whose colours are all grey as grey, with alpha where there is one; others as they are."""
+    is_grey = (colours[..., :1] == colours[..., 1:3]).all()
+    return colours[..., [0, *range(3, colours.shape[2])]] if is_grey else colours
+
+
+def _deep_grey(image: ImageFile.ImageFile, depth: int) -> Samples:
     """16-bit grey (H, W, 1); TIFF's 12 bits are stretched, and its inverted greys, forgotten by Pillow, inverted."""
     samples = np.asarray(image)
     if depth not in (8, 16):
-        samples = sixteen_bit.scaled(samples.astype(np.uint16), (1 << depth) - 1)
-    if isinstance(image, TiffImagePlugin.TiffImageFile) and image.tag_v2.get(262) == 0:
+        samples = netpbm.scaled(samples.astype(np.uint16), (1 << depth) - 1)
+    if isinstance(image, TiffImagePlugin.TiffImageFile) and image.tag_v2.get(tiff.PHOTOMETRIC) == 0:
         samples = 65535 - samples
     return samples.astype(np.uint16)[..., None]
 
 
-def _keyed(samples: sixteen_bit.Samples, image: ImageFile.ImageFile, data: bytes) -> sixteen_bit.Samples:
+def _keyed(samples: Samples, image: ImageFile.ImageFile, data: bytes) -> Samples:
     """Add the alpha channel that a PNG's transparent colour stands for."""
     key = image.info.get("transparency")
     if image.format != "PNG" or key is None or samples.shape[2] not in (1, 3):
@@ -363,10 +451,11 @@ def _keyed(samples: sixteen_bit.Samples, image: ImageFile.ImageFile, data: bytes
     return np.concatenate([samples, alpha.astype(samples.dtype)], axis=2)
 
 
-def _upright(samples: sixteen_bit.Samples, orientation: int) -> sixteen_bit.Samples:
+def _upright(samples: NDArray[Any], orientation: int) -> NDArray[Any]:
+    """Planes (H, W) or (H, W, C) turned upright, contiguous."""
     transpose, flip, mirror = _TURNS.get(orientation, (False, False, False))
     samples = samples.swapaxes(0, 1) if transpose else samples
-    return samples[:: -1 if flip else 1, :: -1 if mirror else 1]
+    return np.ascontiguousarray(samples[:: -1 if flip else 1, :: -1 if mirror else 1])
 
 
 # Encoding
@@ -412,27 +501,53 @@ def encoded(picture: Picture, format: str | None = None, *, quality: int | None 
     if quality is not None and not 1 <= quality <= 100:
         raise UsageError(f"quality {quality} found; expected 1 to 100")
     fitted, notes = _fitted(picture, target)
-    planes = [np.atleast_3d(fitted.pixels)] + ([] if fitted.alpha is None else [fitted.alpha[..., None]])
-    samples = np.concatenate(planes, axis=2) if len(planes) > 1 else planes[0]
-    saving = fitted.info.saving if target == fitted.format else {}
-    with _explained("the picture", f"cannot be written as {target}"):
-        return Encoded(WRITERS[target](samples, replace(fitted.info, saving=saving), quality), notes)
+    with explained("the picture", f"cannot be written as {target}"):
+        return Encoded(WRITERS[target](_stacked(fitted), fitted.info, quality), notes)
+
+
+def _stacked(picture: Picture) -> Samples:
+    """Colours, alpha and further bands as the samples (H, W, C) of a file, in the order that its bands have there."""
+    planes = [np.atleast_3d(picture.pixels)]
+    behind = [] if picture.bands is None else list(np.moveaxis(picture.bands, -1, 0))
+    if picture.alpha is not None:
+        meaning = picture.info.saving.get("bands")
+        place = 0 if meaning is None else meaning.alpha
+        behind.insert(len(behind) if place is None else place, picture.alpha)
+    planes += [plane[..., None] for plane in behind]
+    return np.concatenate(planes, axis=2) if behind else planes[0]
 
 
 def _fitted(picture: Picture, target: str) -> tuple[Picture, tuple[str, ...]]:
     """The picture with what `target` cannot hold converted or left out, and notes that say what."""
-    pixels, alpha, info, notes = picture.pixels, picture.alpha, picture.info, list[str]()
-    if alpha is not None and target in ("JPEG", "PPM"):
-        if alpha.min() < np.iinfo(alpha.dtype).max:
-            raise UsageError(f"{target} cannot hold transparency; write PNG, TIFF or WebP")
-        alpha = None
-    if info.icc and (target in ("BMP", "PPM") or (target == "WEBP" and pixels.ndim == 2)):
+    name, notes = "WebP" if target == "WEBP" else target, list[str]()
+    picture = _without_opaque_alpha(picture, target)
+    pixels, alpha, bands, info = picture.pixels, picture.alpha, picture.bands, picture.info
+    if target != picture.format:
+        lost = [
+            *info.named,
+            *([f"{bands.shape[2]} further band{'s' * (bands.shape[2] > 1)}"] if bands is not None else []),
+        ]
+        notes += [f"{', '.join(lost)} left out, which {name} cannot hold"] if lost else []
+        info, bands = info.for_other_format(), None
+    if info.icc and (target in _BARE or (target == "WEBP" and pixels.ndim == 2)):
         pixels, info = picture.to_srgb(pixels), replace(info, icc=None)
-        notes.append(f"colours converted to sRGB, since {_NAMES.get(target, target)} cannot hold their profile")
-    if target in ("BMP", "PPM") and (lost := [name for name in ("EXIF", "XMP") if getattr(info, name.lower())]):
-        notes.append(f"{' and '.join(lost)} left out, which {_NAMES.get(target, target)} cannot hold")
+        notes.append(f"colours converted to sRGB, since {name} cannot hold their profile")
+    if target in _BARE and (told := [part for part in ("EXIF", "XMP") if getattr(info, part.lower())]):
+        notes.append(f"{' and '.join(told)} left out, which {name} cannot hold")
         info = replace(info, exif=None, xmp=None)
-    if target not in ("PNG", "TIFF", "PPM") and pixels.dtype == np.uint16:
+    if target not in _DEEP and pixels.dtype == np.uint16:
         pixels, alpha = eight_bits(pixels), None if alpha is None else eight_bits(alpha)
-        notes.append(f"16 bits per sample rounded to 8, since {_NAMES.get(target, target)} holds no more")
-    return replace(picture, pixels=pixels, alpha=alpha, info=info), tuple(notes)
+        notes.append(f"16 bits per sample rounded to 8, since {name} holds no more")
+    if target == "JPEG" and info.exif:
+        exif, more = jpeg.short_exif(info.exif)
+        info, notes = replace(info, exif=exif or None), [*notes, *more]
+    return replace(picture, pixels=pixels, alpha=alpha, bands=bands, info=info), tuple(notes)
+
+
+def _without_opaque_alpha(picture: Picture, target: str) -> Picture:
+    """The picture without alpha where `target` has none. Raises UsageError if anything is transparent."""
+    if picture.alpha is None or target not in ("JPEG", "PPM"):
+        return picture
+    if picture.alpha.min() < np.iinfo(picture.alpha.dtype).max:
+        raise UsageError(f"{target} cannot hold transparency; write PNG, TIFF or WebP")
+    return replace(picture, alpha=None)

@@ -7,16 +7,16 @@ upright picture would belie is changed in place: the orientation, the two dimens
 import re
 import struct
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from PIL import Image, ImageFile, JpegImagePlugin, TiffImagePlugin
-from PIL.PngImagePlugin import PngImageFile
 
+from nedr.pictures import jpeg, png
 from nedr.pictures.icc import is_usable
 
 _ORIENTATION, _EXIF_IFD, _GPS_IFD, _INTEROP_IFD = 0x0112, 0x8769, 0x8825, 0xA005
-_WIDTH, _HEIGHT = 0xA002, 0xA003
+_SIZES = {0x0100: 0x0101, 0x0101: 0x0100, 0xA002: 0xA003, 0xA003: 0xA002}  # width and height, each with the other
 _IPTC, _PHOTOSHOP = 33723, 34377
 _INTEGERS = {1: "B", 3: "H", 4: "I"}  # EXIF's integer types as struct knows them
 
@@ -25,6 +25,8 @@ _LAYOUT_TAGS = frozenset({*range(254, 267), 273, *range(277, 282), *range(284, 2
 _LAYOUT_TAGS |= {*range(317, 326), 330, *range(332, 348), *range(512, 533), 700, _IPTC, _PHOTOSHOP, 34675, 37724}
 
 _TIFF_COMPRESSIONS = {"raw", "packbits", "tiff_lzw", "tiff_adobe_deflate"}
+_TIFF_NAMES = {_IPTC: "IPTC", _PHOTOSHOP: "Photoshop's data"}
+_COMPRESSION = ("progressive", "qtables", "subsampling", "compression", "lossless")
 
 
 @dataclass(frozen=True)
@@ -36,8 +38,9 @@ class Metadata:
         icc: the colour profile of the pixels; None means sRGB.
         xmp: the XMP packet.
         dpi: horizontal and vertical resolution in dots per inch.
-        saving: how the source's own format stored it (JPEG's quantisation and subsampling, TIFF's compression, PNG's
-            texts ...); used when the same format is written again.
+        saving: how the source's own format stored it (JPEG's quantisation and subsampling, TIFF's compression ...) and
+            what only this format holds (JPEG's segments, PNG's texts ...); used when the same format is written again.
+        named: what in `saving` another format would lose, as notes call it.
     """
 
     exif: bytes | None = None
@@ -45,41 +48,65 @@ class Metadata:
     xmp: bytes | None = None
     dpi: tuple[float, float] | None = None
     saving: Mapping[str, Any] = field(default_factory=dict)
+    named: tuple[str, ...] = ()
+
+    def of_pixels(self) -> "Metadata":
+        """The profile, the resolution and the compression alone, without what describes a photograph."""
+        saving = {key: value for key, value in self.saving.items() if key in _COMPRESSION}
+        return Metadata(icc=self.icc, dpi=self.dpi, saving=saving)
+
+    def for_other_format(self) -> "Metadata":
+        """The same without what only the source's format holds, and without tags that promise it."""
+        return replace(self, xmp=self.xmp and _without_claims(self.xmp, _VIDEO), saving={}, named=())
 
 
 def stated_orientation(image: ImageFile.ImageFile) -> int:
     """EXIF's orientation 1..8 of an opened picture (1 also when there is none, or it is damaged)."""
-    if isinstance(image, TiffImagePlugin.TiffImageFile):
-        value = image.tag_v2.get(_ORIENTATION)
-        return value if isinstance(value, int) and 1 <= value <= 8 else 1
     exif = _exif_block(image)
     return _orientation(exif) if exif else 1
 
 
 def collect(image: ImageFile.ImageFile, data: bytes, orientation: int) -> tuple[Metadata, tuple[str, ...]]:
-    """The metadata of a decoded picture as it will be once turned upright, and notes on what is damaged.
+    """The metadata of a decoded picture as it will be once turned upright, and notes on what is damaged or left out.
 
     Args:
-        image: the picture, decoded.
+        image: the picture, decoded; a TIFF without its orientation.
         data: the file it came from.
-        orientation: what the file said before decoding, 1..8.
+        orientation: what the file said, 1..8.
     """
-    notes = []
+    info, notes = _found(image, data)
+    # HEIF's reader turns the pixels itself, and then says that EXIF is upright, though not in which direction it was.
+    turned = max(orientation, image.info.get("original_orientation") or 1) > 4
+    if info.xmp and info.exif and max(orientation, image.info.get("original_orientation") or 1) != 1:
+        info = replace(info, xmp=_upright_xmp(info.xmp, turned=turned))
+    if info.icc and image.mode != "CMYK" and not is_usable(info.icc):
+        notes += ("unreadable colour profile: colours taken as sRGB, profile kept",)
+    return replace(info, exif=info.exif and upright_exif(info.exif, turned=turned)), notes
+
+
+def _found(image: ImageFile.ImageFile, data: bytes) -> tuple[Metadata, tuple[str, ...]]:
+    """The metadata as they lie in the file."""
+    notes: tuple[str, ...] = ()
     try:
         exif = _exif_block(image)
     except Exception:  # Pillow's EXIF parser raises nearly anything on hostile bytes
-        exif = None
-        notes.append("damaged EXIF left out")
-    xmp = _xmp(image)
-    if xmp and exif and orientation != 1:
-        xmp = re.sub(rb"(tiff:Orientation\s*(?:=\s*[\"']|>\s*))\d", rb"\g<1>1", xmp)
-    icc = image.info.get("icc_profile") or None
-    if icc and image.mode != "CMYK" and not is_usable(icc):
-        notes.append("unreadable colour profile: colours taken as sRGB, profile kept")
-    # HEIF's reader turns the pixels itself, and then says that EXIF is upright, though not in which direction it was.
-    turned = max(orientation, image.info.get("original_orientation") or 1) > 4
-    exif = exif and upright_exif(exif, turned=turned)
-    return Metadata(exif, icc, xmp, _dpi(image), _saving(image, data)), tuple(notes)
+        exif, notes = None, ("damaged EXIF left out",)
+    info = Metadata(exif, image.info.get("icc_profile") or None, _xmp(image), _dpi(image))
+    if image.format == "PNG":
+        found = png.carried(data)
+        texts = tuple(f"text {name!r}" for name in found.texts)
+        info = replace(info, icc=found.icc, xmp=found.xmp, exif=exif or found.exif, named=texts)
+        return replace(info, saving={"chunks": tuple(found.kept)}), (*notes, *found.notes)
+    if isinstance(image, JpegImagePlugin.JpegImageFile):
+        return _with_jpeg(info, image, data, notes)
+    if isinstance(image, TiffImagePlugin.TiffImageFile):
+        return _with_tiff(info, image), notes
+    if image.format == "WEBP":
+        lossless = b"VP8L" in data[12:16] or (data[12:16] == b"VP8X" and b"VP8 " not in _riff_chunks(data))
+        info = replace(info, saving={"lossless": lossless})
+    if image.format == "HEIF" and info.xmp:  # its reader hands out neither a video nor a gain map
+        return replace(info, xmp=_without_claims(_without_claims(info.xmp, _VIDEO), _GAIN_MAP)), notes
+    return info, notes
 
 
 def _exif_block(image: ImageFile.ImageFile) -> bytes | None:
@@ -88,8 +115,6 @@ def _exif_block(image: ImageFile.ImageFile) -> bytes | None:
         for tag in _LAYOUT_TAGS.intersection(exif):
             del exif[tag]
         return exif.tobytes()[6:] if len(exif) else None
-    if "exif" not in image.info and "Raw profile type exif" in image.info:  # how ImageMagick wrote it into PNG
-        return image.getexif().tobytes()[6:]
     exif_bytes = image.info.get("exif")
     return re.sub(b"^(Exif\0\0)+", b"", exif_bytes) if exif_bytes else None
 
@@ -102,6 +127,9 @@ def _xmp(image: ImageFile.ImageFile) -> bytes | None:
 
 
 def _dpi(image: ImageFile.ImageFile) -> tuple[float, float] | None:
+    """Dots per inch, where the file states it; a TIFF also may without a unit, which says nothing."""
+    if isinstance(image, TiffImagePlugin.TiffImageFile) and (282 not in image.tag_v2 or image.tag_v2.get(296) == 1):
+        return None
     try:
         x, y = (float(value) for value in image.info["dpi"])
     except (KeyError, TypeError, ValueError, ZeroDivisionError):
@@ -109,48 +137,75 @@ def _dpi(image: ImageFile.ImageFile) -> tuple[float, float] | None:
     return (x, y) if 1 <= x < 65536 and 1 <= y < 65536 else None
 
 
-def _saving(image: ImageFile.ImageFile, data: bytes) -> dict[str, Any]:
-    if isinstance(image, JpegImagePlugin.JpegImageFile):
-        return _jpeg_saving(image)
-    if isinstance(image, PngImageFile):
-        texts = {
-            key: text for key, text in image.text.items() if not key.startswith(("XML:com.adobe.xmp", "Raw profile"))
-        }
-        return {"texts": texts, "chunks": tuple(_colour_chunks(data))}
-    if isinstance(image, TiffImagePlugin.TiffImageFile):
-        compression = str(image.info.get("compression"))
-        tags = {
-            tag: (image.tag_v2.tagtype[tag], image.tag_v2[tag]) for tag in (_IPTC, _PHOTOSHOP) if tag in image.tag_v2
-        }
-        return {"compression": compression if compression in _TIFF_COMPRESSIONS else "tiff_adobe_deflate", "tags": tags}
-    if image.format == "WEBP":
-        return {"lossless": b"VP8L" in data[12:16] or (data[12:16] == b"VP8X" and b"VP8 " not in _riff_chunks(data))}
-    return {}
+def _with_tiff(info: Metadata, image: TiffImagePlugin.TiffImageFile) -> Metadata:
+    compression = str(image.info.get("compression"))
+    tags = {tag: (image.tag_v2.tagtype[tag], image.tag_v2[tag]) for tag in _TIFF_NAMES if tag in image.tag_v2}
+    saving = {"compression": compression if compression in _TIFF_COMPRESSIONS else "tiff_adobe_deflate", "tags": tags}
+    return replace(info, saving=saving, named=tuple(_TIFF_NAMES[tag] for tag in tags))
 
 
-def _jpeg_saving(image: JpegImagePlugin.JpegImageFile) -> dict[str, Any]:
-    """Quantisation and subsampling as they were, IPTC and extended XMP as whole segments."""
-    saving: dict[str, Any] = {"progressive": bool(image.info.get("progressive"))}
+def _with_jpeg(
+    info: Metadata, image: JpegImagePlugin.JpegImageFile, data: bytes, notes: tuple[str, ...]
+) -> tuple[Metadata, tuple[str, ...]]:
+    """With quantisation and subsampling as they were, the segments of other programs, and what lies behind."""
+    segments, behind = jpeg.kept_segments(image.applist), jpeg.behind(data)
+    if info.xmp and jpeg.is_extended(info.xmp) and (whole := jpeg.joined_xmp(segments)):
+        info, segments = replace(info, xmp=whole), [s for s in segments if not jpeg.is_part_of_xmp(*s)]
+    xmp = info.xmp and _without_claims(info.xmp, _GAIN_MAP)
+    if behind.pictures and xmp != info.xmp:
+        notes += ("gain map left out, which would no longer fit the picture",)
+    elif behind.pictures:
+        notes += (f"the main one of {behind.pictures + 1} pictures in the file; the others are left out",)
+    saving: dict[str, Any] = {"progressive": bool(image.info.get("progressive")), "segments": tuple(segments)}
     if sorted(image.quantization) == list(range(image.layers))[: len(image.quantization)]:
         saving["qtables"] = [image.quantization[key] for key in sorted(image.quantization)]
     if (subsampling := JpegImagePlugin.get_sampling(image)) >= 0:
         saving["subsampling"] = subsampling
-    if image.info.get("comment"):
-        saving["comment"] = image.info["comment"]
-    segments = [(int(name[3:]), body) for name, body in image.applist if name.startswith("APP")]
-    kept = [s for s in segments if s[0] == 13 or s[1].startswith(b"http://ns.adobe.com/xmp/extension/")]
-    saving["extra"] = b"".join(struct.pack(">BBH", 0xFF, 0xE0 + number, len(body) + 2) + body for number, body in kept)
-    return saving
+    named = jpeg.names(segments)
+    if behind.kept:
+        saving["behind"] = behind.kept
+        named += ("video of a Motion Photo" if b"ftyp" in behind.kept else "data behind the picture",)
+    return replace(info, xmp=xmp, saving=saving, named=named), notes
 
 
-def _colour_chunks(png: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """The chunks ahead of a PNG's pixels that define its colours without an ICC profile."""
-    at = 8
-    while at + 8 <= len(png) and (kind := png[at + 4 : at + 8]) != b"IDAT":
-        (size,) = struct.unpack_from(">I", png, at)
-        if kind in (b"cHRM", b"cICP", b"gAMA", b"sRGB"):
-            yield kind, png[at + 8 : at + 8 + size]
-        at += 12 + size
+# XMP
+
+_GAIN_MAP = rb"hdrgm|HDRGainMap"
+_VIDEO = rb"(?:GCamera|Camera):(?:MotionPhoto|MicroVideo)"
+_ITEMS = {_GAIN_MAP: rb"(?!Primary|MotionPhoto)\w+", _VIDEO: rb"MotionPhoto"}
+
+
+def _without_claims(xmp: bytes, prefix: bytes) -> bytes:
+    """XMP without the properties that begin with `prefix`, and without the items of the file that they speak of.
+
+    All patterns are bounded, so that a packet made for it cannot take long.
+    """
+    names = rb"(?:%s)[\w:]*" % prefix
+    attribute = rb"\s%s\s*=\s*(?:\"[^\"]*\"|'[^']*')"
+    item = (
+        rb"<rdf:li\b(?:(?!</rdf:li>).){0,999}?Item:Semantic(?:\s*=\s*[\"']|>)%s[\"'<](?:(?!</rdf:li>).){0,999}</rdf:li>"
+    )
+    rest = re.sub(attribute % names, b"", xmp)
+    rest = re.sub(rb"<(%s)\b[^<>]{0,999}(?:/>|>.{0,9999}?</\1>)" % names, b"", rest, flags=re.DOTALL)
+    rest = re.sub(item % _ITEMS[prefix], b"", rest, flags=re.DOTALL)
+    if rest == xmp:
+        return xmp
+    if len(re.findall(rb"Item:Semantic(?:\s*=|>)", rest)) == 1:  # the picture alone
+        rest = re.sub(rb"<(Container:Directory)\b.{0,9999}?</\1>", b"", rest, flags=re.DOTALL)
+    return re.sub(attribute % (rb"xmlns:(?:%s)" % prefix), b"", rest)
+
+
+def _upright_xmp(xmp: bytes, *, turned: bool) -> bytes:
+    """XMP of the upright picture: orientation 1, width and height exchanged if `turned` by 90 degrees."""
+    xmp = re.sub(rb"(tiff:Orientation\s*(?:=\s*[\"']|>\s*))\d", rb"\g<1>1", xmp)
+    if not turned:
+        return xmp
+    pairs = ((b"tiff:ImageWidth", b"tiff:ImageLength"), (b"exif:PixelXDimension", b"exif:PixelYDimension"))
+    others = {name: pair[1 - place] for pair in pairs for place, name in enumerate(pair)}
+    return re.sub(b"|".join(others), lambda found: others[found[0]], xmp)
+
+
+# EXIF
 
 
 def _riff_chunks(webp: bytes) -> set[bytes]:
@@ -202,6 +257,8 @@ def upright_exif(exif: bytes, *, turned: bool) -> bytes:
             struct.pack_into(order + _INTEGERS[kind], block, at, 1)
         elif tag == _EXIF_IFD and turned:
             _swap_dimensions(block, _value(exif, kind, at))
+    if turned:
+        _swap_dimensions(block, first)
     if first + 2 <= len(exif):
         (count,) = struct.unpack_from(order + "H", exif, first)
         following = first + 2 + 12 * count
@@ -212,11 +269,10 @@ def upright_exif(exif: bytes, *, turned: bool) -> bytes:
 def _swap_dimensions(block: bytearray, directory: int) -> None:
     """Exchange the tags of width and height, not their values, whose types may differ."""
     exif = bytes(block)
-    for tag, _, at in _entries(exif, directory):
-        if tag in (_WIDTH, _HEIGHT):
-            other = next(((k, a) for t, k, a in _entries(exif, directory) if t == _WIDTH + _HEIGHT - tag), None)
-            if other:
-                block[at - 6 : at + 4] = exif[other[1] - 6 : other[1] + 4]
+    places = {tag: at for tag, _, at in _entries(exif, directory) if tag in _SIZES}
+    for tag, at in places.items():
+        if other := places.get(_SIZES[tag]):
+            block[at - 6 : at + 4] = exif[other - 6 : other + 4]
 
 
 def tiff_directory(info: Metadata) -> TiffImagePlugin.ImageFileDirectory_v2:
@@ -235,7 +291,7 @@ def tiff_directory(info: Metadata) -> TiffImagePlugin.ImageFileDirectory_v2:
     if info.xmp:
         directory.tagtype[700] = 1
         directory[700] = info.xmp
-    if info.dpi:
+    if info.dpi and (282 not in directory or not info.saving):
         directory[282], directory[283], directory[296] = *info.dpi, 2
     return directory
 

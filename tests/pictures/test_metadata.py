@@ -1,5 +1,6 @@
 """EXIF, XMP, IPTC, texts, resolution and compression travel; what an upright picture belies is corrected."""
 
+import re
 from contextlib import suppress
 from dataclasses import replace
 from io import BytesIO
@@ -95,6 +96,29 @@ def test_exif_is_kept_byte_for_byte_but_for_what_turning_changes(kind):
     turned = metadata.upright_exif(pictures.exif(6), turned=True)
     assert len(turned) == len(before)
     assert sum(a != b for a, b in zip(pictures.exif(6), turned, strict=True)) <= 1 + 2 * 4
+
+
+def _in_order(xmp):
+    """XMP whose width comes ahead of its height."""
+    return re.sub(rb'(exif:PixelYDimension="\d+") (exif:PixelXDimension="\d+")', rb"\2 \1", xmp)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_all_stated_sizes_are_those_of_the_upright_picture(orientation):
+    block = Image.Exif()
+    block[0x0112], block[0x0100], block[0x0101] = orientation, 34, 26
+    block.get_ifd(0x8769).update({0xA002: 34, 0xA003: 26})
+    xmp = (
+        b"<tiff:ImageWidth>34</tiff:ImageWidth><tiff:ImageLength>26</tiff:ImageLength>"
+        b'<d tiff:Orientation="%d" exif:PixelXDimension="34" exif:PixelYDimension="26"/>' % orientation
+    )
+    data = pictures.pillow_bytes(pictures.smooth(26, 34), "JPEG", exif=block.tobytes(), xmp=xmp)
+    found = read(encode(read(data)))
+    tags, (height, width) = pictures.parsed_exif(found.info.exif), found.pixels.shape[:2]
+    assert (tags[0x0100], tags[0x0101], tags[0xA002], tags[0xA003]) == (width, height, width, height)
+    assert b"<tiff:ImageWidth>%d</tiff:ImageWidth>" % width in found.info.xmp
+    assert b"<tiff:ImageLength>%d</tiff:ImageLength>" % height in found.info.xmp
+    assert b'exif:PixelXDimension="%d" exif:PixelYDimension="%d"' % (width, height) in _in_order(found.info.xmp)
 
 
 def test_the_thumbnail_of_the_hazy_picture_is_unlinked():
