@@ -19,6 +19,7 @@ import os
 import socket
 import sys
 import time
+import warnings
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -62,6 +63,7 @@ def of_files(numbers: range) -> bool:
     """Dehaze the files, print what became of them; whether something did what it must not."""
     outcomes, slowest, before = Counter[str](), (0.0, 0), 0
     dehazer = Dehazer(method="dcp", threads=1)
+    warnings.filterwarnings("ignore", module="PIL")
     with TemporaryDirectory() as folder:
         for place, number in enumerate(numbers):
             faulthandler.dump_traceback_later(PATIENCE, exit=True)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from nedr.errors import ImageError
 from nedr.inference.field import HazeField, Rendering
+from nedr.pictures.arrays import luma
 
 Floats = NDArray[np.float32]
 
@@ -51,7 +52,7 @@ def dark_channel_prior(image: Floats) -> HazeField:
     # A channel without light has no airlight to divide by: the floor keeps the quotient finite.
     quotient = _channel_minimum(image, np.maximum(airlight, 1 / 255))
     rough = 1 - DCP_OMEGA * minimum_filter(quotient, PATCH_RADIUS)
-    refined = guided_filter(_grey(image), rough, DCP_GUIDED_RADIUS, GUIDED_EPS)
+    refined = guided_filter(luma(image), rough, DCP_GUIDED_RADIUS, GUIDED_EPS)
     return _field(np.clip(refined, T_MIN, 1), airlight, density=1.0)
 
 
@@ -65,7 +66,7 @@ def colour_attenuation_prior(image: Floats) -> HazeField:
     _check(image)
     depth = minimum_filter(_linear_depth(image), PATCH_RADIUS)
     airlight = _airlight(image, depth)
-    refined = guided_filter(_grey(image), depth, CAP_GUIDED_RADIUS, GUIDED_EPS)
+    refined = guided_filter(luma(image), depth, CAP_GUIDED_RADIUS, GUIDED_EPS)
     lattice = np.clip(np.exp(-CAP_BETA * refined), T_MIN, CAP_T_MAX)
     return _field(lattice, airlight, density=CAP_BETA)
 
@@ -98,13 +99,6 @@ def _field(lattice: Floats, airlight: Floats, *, density: float) -> HazeField:
 def _check(image: Floats) -> None:
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.float32 or image.size == 0:
         raise ImageError(f"a baseline expects float32 (H, W, 3) in [0, 1], not {image.dtype} {image.shape}")
-
-
-def _grey(image: Floats) -> Floats:
-    """Rec. 601 luma (H, W); written out, since a matrix product would round differently from processor to processor."""
-    red, green, blue = map(np.float32, (0.299, 0.587, 0.114))
-    luma: Floats = image[..., 0] * red + image[..., 1] * green + image[..., 2] * blue
-    return luma
 
 
 def _channel_minimum(image: Floats, airlight: Floats) -> Floats:

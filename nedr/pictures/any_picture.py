@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from nedr.pictures.images import Picture
 
 
+_ORIENTATION = 0x0112  # EXIF's tag
+
+
 @dataclass(frozen=True)
 class Opened:
     """pictures: checked arrays (one, or several for a batch);  icc: the profile of their colours, None for sRGB;
@@ -86,22 +89,30 @@ def _as_pil(picture: "Picture") -> Image.Image:
 
 
 def _from_pil(image: Image.Image) -> Opened:
+    """A PIL image, upright for whoever looks at it, and lying as it did on the way back."""
+    image.load()  # which turns a TIFF upright
+    lies = image.getexif().get(_ORIENTATION, 1)
     planes, rebuild = _planes(image)
 
     def close(cleared: Sequence[Array]) -> Image.Image:
-        if np.array_equal(cleared[0], planes):
+        result = pixels.lying(cleared[0], lies)
+        if np.array_equal(result, planes):
             return image.copy()
-        result = rebuild(cleared[0])
-        result.info.update(image.info)
-        return result
+        rebuilt = rebuild(result)
+        kept = {key: value for key, value in image.info.items() if (key, image.mode) != ("transparency", "P")}
+        rebuilt.info.update(kept)
+        return rebuilt
 
     icc = image.info.get("icc_profile")
-    return Opened([pixels.check(planes)], close, icc if isinstance(icc, bytes) else None)
+    seen = pixels.check(pixels.upright(planes, lies))
+    return Opened([seen], close, icc if isinstance(icc, bytes) else None)
 
 
 def _planes(image: Image.Image) -> tuple[Array, Callable[[Array], Image.Image]]:
     """A PIL image's pixels in a shape that `check` accepts, and the way back to its mode."""
     mode = image.mode
+    if mode in ("L", "RGB") and image.info.get("transparency") is not None:
+        return _with_key(np.asarray(image), image.info["transparency"])
     if mode in ("L", "RGB", "RGBA", "F"):
         return np.asarray(image), Image.fromarray
     if mode == "LA":
@@ -123,11 +134,32 @@ def _from_int32(values: Array) -> tuple[Array, Callable[[Array], Image.Image]]:
     return values.astype(np.uint16), lambda grey: Image.fromarray(grey.astype(np.int32))
 
 
+def _with_key(planes: Array, key: Any) -> tuple[Array, Callable[[Array], Image.Image]]:
+    """Pixels of which one colour means transparent: it stays where it was, and no other pixel becomes it."""
+
+    def is_key(values: Array) -> Array:
+        return np.asarray((np.atleast_3d(values) == np.asarray(key)).all(axis=2))
+
+    transparent = is_key(planes)
+
+    def rebuilt(values: Array) -> Image.Image:
+        values = values.copy()
+        values[is_key(values)] ^= 1
+        values[transparent] = key
+        return Image.fromarray(values)
+
+    return planes, rebuilt
+
+
 def _to_mode(image: Image.Image, mode: str) -> Image.Image:
     if mode != "P":
         return image.convert(mode)
-    method = Image.Quantize.FASTOCTREE if image.mode == "RGBA" else Image.Quantize.MEDIANCUT
-    return image.quantize(256, method)
+    samples = np.asarray(image)
+    if image.mode == "RGBA" and not np.isin(samples[..., 3], (0, 255)).all():
+        return image.quantize(256, Image.Quantize.FASTOCTREE)
+    from nedr.pictures.encoders import paletted
+
+    return paletted(samples)
 
 
 def _from_tensor(x: Any) -> Opened:

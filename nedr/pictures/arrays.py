@@ -72,3 +72,29 @@ def luma(image: Array) -> Floats:
     for c in (1, 2):
         total += planes[:, :, c] * weights[c]
     return np.asarray(total, np.float32)
+
+
+# EXIF's orientation: exchange rows and columns, then mirror top to bottom, then left to right.
+_TURNS = {
+    2: (False, False, True),
+    3: (False, True, True),
+    4: (False, True, False),
+    5: (True, False, False),
+    6: (True, False, True),
+    7: (True, True, True),
+    8: (True, True, False),
+}
+
+
+def upright(planes: Array, orientation: int) -> Array:
+    """Planes (H, W) or (H, W, C) that lie as EXIF's `orientation` 1..8 says, turned upright; contiguous."""
+    transpose, flip, mirror = _TURNS.get(orientation, (False, False, False))
+    planes = planes.swapaxes(0, 1) if transpose else planes
+    return np.ascontiguousarray(planes[:: -1 if flip else 1, :: -1 if mirror else 1])
+
+
+def lying(planes: Array, orientation: int) -> Array:
+    """The way back from `upright`."""
+    transpose, flip, mirror = _TURNS.get(orientation, (False, False, False))
+    planes = planes[:: -1 if flip else 1, :: -1 if mirror else 1]
+    return np.ascontiguousarray(planes.swapaxes(0, 1) if transpose else planes)

@@ -60,7 +60,10 @@ def _png(samples: Samples, info: Metadata, quality: int | None) -> bytes:
 
 def _tiff(samples: Samples, info: Metadata, quality: int | None) -> bytes:
     compression = info.saving.get("compression", "tiff_adobe_deflate")
-    return tiff.write(samples, compression, tiff_directory(info), info.saving.get("bands"))
+    meaning = info.saving.get("bands")
+    if meaning and samples.shape[2] - len(meaning.extra) - meaning.mask not in (1, 3):
+        meaning = None  # of a picture whose bands were taken away
+    return tiff.write(samples, compression, tiff_directory(info), meaning)
 
 
 def _gif(samples: Samples, info: Metadata, quality: int | None) -> bytes:

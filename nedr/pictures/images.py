@@ -24,7 +24,7 @@ from PIL import Image, ImageFile, TiffImagePlugin, UnidentifiedImageError, featu
 from nedr.errors import ImageError, NedrError, UsageError, missing_extra
 from nedr.pictures import icc as colour
 from nedr.pictures import jpeg, netpbm, png, tiff
-from nedr.pictures.arrays import eight_bits
+from nedr.pictures.arrays import eight_bits, upright
 from nedr.pictures.atomic import write
 from nedr.pictures.encoders import WRITERS, Samples
 from nedr.pictures.metadata import Metadata, collect, stated_orientation
@@ -96,17 +96,6 @@ _FOREIGN = {
     "a video": rb"....ftyp|\x1aE\xdf\xa3|RIFF....AVI ",
 }
 _ANY = re.DOTALL
-
-# Orientation: exchange rows and columns, then mirror top to bottom, then left to right.
-_TURNS = {
-    2: (False, False, True),
-    3: (False, True, True),
-    4: (False, True, False),
-    5: (True, False, False),
-    6: (True, False, True),
-    7: (True, True, True),
-    8: (True, True, False),
-}
 
 
 @dataclass(frozen=True)
@@ -194,7 +183,7 @@ def read(
             saving = {key: value for key, value in info.saving.items() if key not in ("qtables", "subsampling")}
             info = replace(info, icc=None, saving=saving)
     planes = (found.colours, found.alpha, found.bands)
-    colours, alpha, bands = (None if part is None else _upright(part, found.orientation) for part in planes)
+    colours, alpha, bands = (None if part is None else upright(part, found.orientation) for part in planes)
     assert colours is not None
     pixels = np.ascontiguousarray(colours[..., 0] if colours.shape[2] == 1 else colours)
     notes = (*_format_notes(found.image, data, kind), *found.notes, *notes)
@@ -358,11 +347,7 @@ def _opened(data: bytes, kind: str) -> ImageFile.ImageFile:
 
 
 def _check(image: ImageFile.ImageFile, data: bytes, max_pixels: int) -> None:
-    bits = (
-        16 * len(image.getbands())
-        if (image.format == "PNG" and data[24] == 16) or image.mode.startswith("I")
-        else 8 * len(image.getbands())
-    )
+    bits = png.bits(data) if image.format == "PNG" else 8 * len(image.getbands())
     _check_size(*image.size, bits, data, max_pixels)
     if (frames := getattr(image, "n_frames", 1)) > 1 and image.format not in ("MPO", "HEIF"):
         raise ImageError(f"animated ({frames} frames), expected a single picture; extract its frames first")
@@ -449,13 +434,6 @@ def _keyed(samples: Samples, image: ImageFile.ImageFile, data: bytes) -> Samples
     value = np.asarray(key) * (top // ((1 << data[24]) - 1))  # data[24]: bits of a sample in the file
     alpha = np.where((samples == value).all(axis=2, keepdims=True), 0, top)
     return np.concatenate([samples, alpha.astype(samples.dtype)], axis=2)
-
-
-def _upright(samples: NDArray[Any], orientation: int) -> NDArray[Any]:
-    """Planes (H, W) or (H, W, C) turned upright, contiguous."""
-    transpose, flip, mirror = _TURNS.get(orientation, (False, False, False))
-    samples = samples.swapaxes(0, 1) if transpose else samples
-    return np.ascontiguousarray(samples[:: -1 if flip else 1, :: -1 if mirror else 1])
 
 
 # Encoding

@@ -132,6 +132,11 @@ def _from_hex(text: bytes) -> bytes:
     return bytes.fromhex(digits.decode("ascii")) if re.fullmatch(rb"(?:[0-9a-fA-F]{2})*", digits) else b""
 
 
+def bits(data: bytes) -> int:
+    """Bits of a pixel, by the header."""
+    return data[24] * {2: 3, 4: 2, 6: 4}.get(data[25], 1)
+
+
 def has_deep_colour(data: bytes) -> bool:
     """Whether a PNG has several channels of 16 bits."""
     return data[24] == 16 and data[25] in (2, 4, 6)

@@ -16,6 +16,7 @@ from torch.utils.data import Dataset
 
 from nedr.errors import UsageError
 from nedr.inference.view import averaged
+from nedr.pictures import images
 from nedr.training.synthesis import (
     Array,
     HazeConfig,
@@ -30,7 +31,7 @@ from nedr.training.synthesis import (
     transmission,
 )
 
-SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"}
+SUFFIXES = {name for name, kind in images.SUFFIXES.items() if kind in ("JPEG", "PNG", "WEBP", "BMP", "TIFF")}
 DEPTH_SCALE = 2  # procedural depth is drawn at 1/2 of the view's resolution
 ITS_BETA, ITS_AIRLIGHT = (0.6, 1.8), (0.7, 1.0)  # RESIDE's indoor training set (Li et al. 2019): uniform, A grey
 

@@ -35,6 +35,7 @@ TYPES = {
     "AVIF": "image/avif",
     "BMP": "image/bmp",
     "PPM": "image/x-portable-anymap",
+    "GIF": "image/gif",
 }
 NAME = "this file"
 LEVEL = 384
@@ -191,7 +192,7 @@ def held_part(dehazer: Dehazer, folder: Path, pixels: int, options: Options) -> 
         levels = _opened_level(folder, level)
     if options.map:
         return _mapped(held.field, held.sizes[0], options)
-    picture = replace(held.picture, pixels=levels[0], alpha=levels[1])
+    picture = replace(held.picture, pixels=levels[0], alpha=levels[1], bands=None)
     part = _part(picture, held.field, _at_level(options, held.sizes[0], held.sizes[level]))
     return _encoded(part, _target(picture, options), options.quality)
 
@@ -204,7 +205,7 @@ def _prepared(dehazer: Dehazer, folder: Path, pixels: int) -> tuple[Held, dict[s
     while max(sizes[-1]) > 2 * LEVEL:
         planes = [_halved(plane) for plane in planes]
         sizes.append(_saved(folder, len(sizes), planes))
-    small = replace(picture, pixels=picture.pixels[:1, :1], alpha=None)
+    small = replace(picture, pixels=picture.pixels[:1, :1], alpha=None, bands=None)
     held = Held(small, field, sizes)
     (folder / "about").write_bytes(pickle.dumps(held))
     told = {"format": picture.format.lower(), "transparent": picture.alpha is not None, "notes": list(picture.notes)}
@@ -258,8 +259,8 @@ def _part(picture: Picture, field: HazeField, options: Options) -> Picture:
     cleared = field.apply(cut, strength=options.strength, region=region, full=full)
     size = max(1, round((y1 - y0) * options.scale)), max(1, round((x1 - x0) * options.scale))
     alpha = None if picture.alpha is None else _sized(picture.alpha[y0:y1, x0:x1], size)
-    info = replace(picture.info, exif=None, xmp=None)  # they describe the whole photograph
-    return replace(picture, pixels=_sized(cleared, size), alpha=alpha, info=info)
+    info = picture.info.of_pixels()  # the rest describes the whole photograph
+    return replace(picture, pixels=_sized(cleared, size), alpha=alpha, info=info, bands=None)
 
 
 def _check(region: Region, full: tuple[int, int]) -> None:

@@ -343,7 +343,7 @@ def gigantic(width, height):
 def test_gigantic_headers_are_refused_before_decoding(kind):
     tracemalloc.start()
     try:
-        with pytest.raises(ImageError, match="10000 megapixels found, expected at most 300"):
+        with pytest.raises(ImageError, match=r"10000 megapixels found, expected at most (300|200 of 48 bits each);"):
             read(gigantic(100_000, 100_000)[kind])
         assert tracemalloc.get_traced_memory()[1] < 5_000_000
     finally:
@@ -357,7 +357,7 @@ def test_the_limit_is_ours_not_pillows(name, monkeypatch, recwarn):
     pixels = read(data).pixels
     assert Image.MAX_IMAGE_PIXELS == 2
     assert not recwarn.list
-    bits = (4 if "PNG" in name or "TIFF 3" in name else 1) * 8 * pixels.itemsize  # of those that are deeper than 32
+    bits = 80 if "bands" in name else 64 if ("uint16" in name and "PNG 3" in name) or "TIFF 3 uint16" in name else 32
     count = -(-pixels.shape[0] * pixels.shape[1] * max(32, bits) // 32)
     assert read(data, max_pixels=count).pixels.shape == pixels.shape
     with pytest.raises(ImageError, match="megapixels"):
