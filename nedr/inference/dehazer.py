@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 Method: TypeAlias = Literal["nedr", "dcp", "cap"]
+Order: TypeAlias = Literal["rgb", "bgr"]
 T = TypeVar("T")
 
 
@@ -75,22 +76,27 @@ class Dehazer:
         return self._field(source.pictures[0], source.icc)
 
     @overload
-    def dehaze(self, x: str | PathLike[str], *, strength: float = 1.0) -> "Image": ...
+    def dehaze(self, x: str | PathLike[str], *, strength: float = 1.0, order: Order = "rgb") -> "Image": ...
     @overload
-    def dehaze(self, x: bytes | BinaryIO, *, strength: float = 1.0) -> bytes: ...
+    def dehaze(self, x: bytes | BinaryIO, *, strength: float = 1.0, order: Order = "rgb") -> bytes: ...
     @overload
-    def dehaze(self, x: T, *, strength: float = 1.0) -> T: ...
-    def dehaze(self, x: Any, *, strength: float = 1.0) -> Any:
+    def dehaze(self, x: T, *, strength: float = 1.0, order: Order = "rgb") -> T: ...
+    def dehaze(self, x: Any, *, strength: float = 1.0, order: Order = "rgb") -> Any:
         """`x` without its haze, as what it was: same type, size, number type and colour order.
 
         x: a path (answers with a PIL image), bytes or a binary file (bytes of the same format), a PIL image (same
             mode), an array (H, W), (H, W, 1), (H, W, 3) or (H, W, 4), RGB, uint8, uint16, float32 or float64 in [0, 1],
             a torch tensor (C, H, W) or (N, C, H, W), or an `images.Picture`.
         strength: 0 gives the very same pixels, 1 removes the haze that was found, up to 1.5; it scales the density.
+        order: of an array's or tensor's channels, "rgb", or "bgr" as OpenCV has them (alpha last); other kinds know
+            their own.
 
-        Raises ImageError for what is no picture: unreadable, of a wrong shape, type or range.
+        Raises ImageError for what is no picture: unreadable, of a wrong shape, type or range; UsageError for a
+        strength or an order that cannot be.
         """
         check_strength(strength)
+        if order != "rgb":
+            return any_picture.in_order(x, order, lambda rgb: self.dehaze(rgb, strength=strength))
         source = any_picture.opened(x)
         if strength == 0:
             return source.close([np.array(picture) for picture in source.pictures])
@@ -128,14 +134,14 @@ class Dehazer:
 
 
 @overload
-def dehaze(x: str | PathLike[str], *, strength: float = 1.0) -> "Image": ...
+def dehaze(x: str | PathLike[str], *, strength: float = 1.0, order: Order = "rgb") -> "Image": ...
 @overload
-def dehaze(x: bytes | BinaryIO, *, strength: float = 1.0) -> bytes: ...
+def dehaze(x: bytes | BinaryIO, *, strength: float = 1.0, order: Order = "rgb") -> bytes: ...
 @overload
-def dehaze(x: T, *, strength: float = 1.0) -> T: ...
-def dehaze(x: Any, *, strength: float = 1.0) -> Any:
+def dehaze(x: T, *, strength: float = 1.0, order: Order = "rgb") -> T: ...
+def dehaze(x: Any, *, strength: float = 1.0, order: Order = "rgb") -> Any:
     """`x` without its haze, by the weights that ship; see `Dehazer.dehaze`. The weights are loaded once."""
-    return _default().dehaze(x, strength=strength)
+    return _default().dehaze(x, strength=strength, order=order)
 
 
 def cores() -> int:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
-from nedr.errors import ImageError
+from nedr.errors import ImageError, UsageError
 from nedr.pictures import arrays as pixels
 from nedr.pictures.arrays import Array
 
@@ -51,6 +51,25 @@ def opened(x: Any) -> Opened:
         f"cannot take a {type(x).__name__} for a picture: expected a path, bytes, a binary file, a PIL image, "
         "a numpy array or a torch tensor"
     )
+
+
+def in_order(x: Any, order: str, work: Callable[[Any], Any]) -> Any:
+    """What `work` makes of the RGB array or tensor that `x` is in another order of its channels, in that order again.
+
+    Raises UsageError for an order that is not "bgr", and for what is no array or tensor: a file says its own order.
+    """
+    is_tensor = type(x).__module__.partition(".")[0] == "torch"
+    if order != "bgr" or not (is_tensor or isinstance(x, np.ndarray)):
+        raise UsageError(f"expected the order 'rgb', or 'bgr' for an array or tensor, found {order!r} for {type(x)}")
+    axis = -3 if is_tensor else 2
+    if x.ndim <= 2 or x.shape[axis] not in (3, 4):
+        raise UsageError(f"expected 3 or 4 channels in the order 'bgr', found shape {tuple(x.shape)}")
+    turned = [2, 1, 0, 3][: x.shape[axis]]
+
+    def swapped(channels: Any) -> Any:
+        return channels[..., turned, :, :] if is_tensor else np.ascontiguousarray(channels[..., turned])
+
+    return swapped(work(swapped(x)))
 
 
 def _from_file(x: Any) -> Opened:

@@ -347,3 +347,22 @@ def test_the_default_weights_are_loaded_once_and_dehaze():
     assert result.dtype == picture.dtype
     assert np.array_equal(nedr.dehaze(picture, strength=0), picture)
     assert dehazer._default() is dehazer._default()
+
+
+@pytest.mark.parametrize("channels", [3, 4])
+def test_bgr_is_said_once(channels):
+    rgb = np.random.default_rng(0).integers(0, 256, (40, 50, channels), np.uint8)
+    turned = [2, 1, 0, 3][:channels]
+    assert np.array_equal(nedr.dehaze(rgb[..., turned], order="bgr")[..., turned], nedr.dehaze(rgb))
+
+
+def test_bgr_tensors():
+    torch = pytest.importorskip("torch")
+    rgb = torch.rand(2, 3, 40, 50, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(nedr.dehaze(rgb.flip(1), order="bgr").flip(1), nedr.dehaze(rgb))
+
+
+@pytest.mark.parametrize(("picture", "order"), [("photo.jpg", "bgr"), (np.zeros((4, 4), np.uint8), "bgr"), (1, "gbr")])
+def test_an_order_that_cannot_be_is_told(picture, order):
+    with pytest.raises(nedr.errors.UsageError, match="expected"):
+        nedr.dehaze(picture, order=order)
