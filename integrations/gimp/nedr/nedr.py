@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""nedr in GIMP 3: Filters > Enhance > Remove Haze. Copy the folder `nedr` to the plug-ins folder (Preferences > Folders),
+"""nedr in GIMP 3: Filters > Enhance > Remove Haze. Copy the folder `nedr` to the plug-ins folder (see Preferences),
 executable. GIMP's own Python stays as it is: the plug-in calls the command, `nedr` or what the variable NEDR names.
 """
 
