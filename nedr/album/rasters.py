@@ -1,4 +1,4 @@
-"""Rasters as an album does them: the work of `nedr.raster` with the arguments of `nedr.video.pipeline.clear`."""
+"""Rasters as an album does them: the work of `nedr.raster` with the arguments of `nedr.video.pipeline.dehaze`."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +10,7 @@ from nedr.pictures.job import Job
 from nedr.raster.run import Report, dehaze_raster
 
 
-def clear(
+def dehaze(
     job: Job,
     dehazer: Dehazer,
     *,
@@ -22,7 +22,7 @@ def clear(
 ) -> Report:
     """Do one job on a raster; folders that are missing are made. The errors are those of `dehaze_raster`.
 
-    tick: called with the rows done and how many there are;  sealed: as in `nedr.video.pipeline.clear`
+    tick: called with the rows done and how many there are;  sealed: as in `nedr.video.pipeline.dehaze`
     """
     if job.map or job.compare:
         raise UsageError(f"{job.photo} is a raster, of which there is no --map and no --compare; leave these out")

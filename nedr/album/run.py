@@ -170,7 +170,7 @@ def attempt(task: Task, dehazer: Dehazer, manifests: Manifests, options: Options
 def _done(task: Task, dehazer: Dehazer, options: Options) -> dict[str, Any]:
     _refuse_existing(task.job.targets, options)
     if long := _long(task.job):
-        return asdict(long.clear(task.job, dehazer, **_how(task.job, options)))
+        return asdict(long.dehaze(task.job, dehazer, **_how(task.job, options)))
     strength, quality, overwrite = options.strength, options.quality, options.overwrite
     return asdict(one.clear(task.job, dehazer, strength=strength, quality=quality, overwrite=overwrite))
 
@@ -211,7 +211,7 @@ def _kept_long(long: ModuleType, task: Task, dehazer: Dehazer, journal: Manifest
         journal.begin(records[0])
 
     how = _how(job, options) | {"overwrite": options.overwrite or bool(ours), "sealed": sealed}
-    report = long.clear(job, dehazer, **how)
+    report = long.dehaze(job, dehazer, **how)
     journal.done(records[0])
     return asdict(report)
 
@@ -255,7 +255,7 @@ def _long(job: Job) -> ModuleType | None:
 
 
 def _video() -> ModuleType:
-    """What clears videos. Raises MissingExtraError without PyAV."""
+    """What dehazes videos. Raises MissingExtraError without PyAV."""
     try:
         from nedr.video import pipeline
     except ModuleNotFoundError as error:
@@ -266,7 +266,7 @@ def _video() -> ModuleType:
 
 
 def _how(job: Job, options: Options) -> dict[str, Any]:
-    """The options of a video, as `nedr.video.pipeline.clear` takes them."""
+    """The options of a video, as `nedr.video.pipeline.dehaze` takes them."""
 
     def tick(done: int, total: int | None) -> None:
         options.watch(job.photo.name, done, total)

@@ -1,4 +1,4 @@
-"""Videos in files: decoded, cleared plane by plane, encoded; all else that belongs to them goes along untouched.
+"""Videos in files: decoded, dehazed plane by plane, encoded; all else that belongs to them goes along untouched.
 
 Decoding, the network, the pixels and the encoder each have a thread of their own, with a few frames between them, so
 memory does not grow with the length. Needs PyAV (the extra `video`), which brings FFmpeg.
@@ -64,7 +64,7 @@ class Report:
     notes: tuple[str, ...]
 
 
-def clear(
+def dehaze(
     job: Job,
     dehazer: Dehazer,
     *,
@@ -80,8 +80,8 @@ def clear(
     overwrite: replace files that exist;  tick: called with the frames done and how many there will be, if known
     sealed: called with the report and the finished files, {final name: where it is now}, just before these get names
 
-    Raises ImageError for what is no video or broken, UsageError for one that is not there and for targets that may not
-    be written or cannot hold what the video has, NedrError when writing fails. No file has its final name then.
+    Raises ImageError if it is not a video or is damaged, UsageError for one that is not there and for targets that may
+    not be written or cannot hold what the video has, NedrError when writing fails. No file has its final name then.
     """
     check_strength(strength)
     started = time.perf_counter()
@@ -90,7 +90,7 @@ def clear(
         work = _Work(clip, job, dehazer, strength)
         with ExitStack() as opened:
             sinks = {path: opened.enter_context(work.sink(path, part)) for path, part in parts.items()}
-            work.run(sinks, tick or (lambda done, total: None))
+            work.through(sinks, tick or (lambda done, total: None))
         report = work.report(time.perf_counter() - started, [*clip.notes, *sinks[job.result].notes])
         if sealed:
             sealed(report, parts)
@@ -132,7 +132,7 @@ class _Work:
             still = _double(still)
         return Sink(self._clip, path, part, still, copies=path == self._job.result)
 
-    def run(self, sinks: dict[Path, Sink], tick: Tick) -> None:
+    def through(self, sinks: dict[Path, Sink], tick: Tick) -> None:
         """Every frame into every file, and all else into the result."""
         with ExitStack() as stack:
 
@@ -140,7 +140,7 @@ class _Work:
                 return stack.enter_context(closing(_ahead(items)))
 
             seen = ahead(self._see(ahead(self._clip.items())))
-            for item in ahead(map(self._clear, seen)):
+            for item in ahead(map(self._dehaze, seen)):
                 if isinstance(item, Packet):
                     sinks[self._job.result].copy(item)
                     continue
@@ -178,13 +178,13 @@ class _Work:
             stored = replace(field, lattice=np.rot90(field.lattice, -turns), guide=guide)
             yield _Seen(item, stored, np.rot90(small, -turns))
 
-    def _clear(self, item: "_Seen | Packet[Any]") -> "_Made | Packet[Any]":
+    def _dehaze(self, item: "_Seen | Packet[Any]") -> "_Made | Packet[Any]":
         if isinstance(item, Packet):
             return item
         still, frame = self._clip.still, self._clip.planar(item.frame)
         planes = arrays(frame, still)
         before = [plane.copy() for plane in planes] if self._job.compare else []
-        field = self._planes.clear(planes[: 1 if still.grey else 3], item.field, item.small)
+        field = self._planes.dehaze(planes[: 1 if still.grey else 3], item.field, item.small)
         self._sums += [*field.airlight, field.density, field.lattice.mean()]
         made = {self._job.result: frame}
         if self._job.map:

@@ -40,7 +40,7 @@ class Clip:
     codec: what `target`, the file it becomes, is to be encoded with;  still: what its frames share, in a layout that
     the encoder takes
 
-    Raises UsageError for a file that is not there and a codec that cannot be, ImageError for what is no video.
+    Raises UsageError for a file that is not there and a codec that cannot be, ImageError if it is not a video.
     """
 
     def __init__(self, path: Path, target: Path, encoding: Encoding) -> None:

@@ -39,7 +39,7 @@ class Sampler(Generic[T]):
     def __call__(self, items: Iterable[tuple[T, Array | None]]) -> Iterator[tuple[T, HazeField | None]]:
         """Each item with its haze, in order.
 
-        items: each with its picture, as `nedr.Dehazer` takes it, or None for what is no frame and has no haze
+        items: each with its picture, as `nedr.Dehazer` takes it, or None for anything that is not a frame
         """
         for item, picture in items:
             if picture is None:

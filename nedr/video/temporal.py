@@ -1,10 +1,10 @@
 """The haze of a video: a field that follows the scene from frame to frame, and sensor noise paid back from time.
 
-A field estimated anew for every frame would flicker, and dividing by t amplifies what the sensor adds. So what belongs
-to the whole scene (airlight, density, noise) is a robust running estimate; the field is a running mean wherever the
-scene stands still; and a pixel that stands still is averaged over just so many frames that its noise comes out of the
-inversion as large as it went in. A fade changes the brightness of all that is known as it changes that of the frames;
-a cut starts everything afresh.
+A field estimated from scratch for every frame would flicker, and dividing by t amplifies what the sensor adds. So what
+belongs to the whole scene (airlight, density, noise) is a robust running estimate; the field is a running mean wherever
+the scene stands still; and a pixel that stands still is averaged over just so many frames that its noise comes out of
+the inversion as large as it went in. A fade changes the brightness of all that is known as it changes that of the
+frames; a cut starts everything afresh.
 """
 
 from collections import deque
@@ -80,7 +80,7 @@ class VideoDehazer:
 
     @property
     def field(self) -> HazeField | None:
-        """The field that the latest frame was cleared with; None before the first frame."""
+        """The field that the latest frame was dehazed with; None before the first frame."""
         return self._field
 
     def __call__(self, frames: Iterable[Array]) -> Iterator[Array]:
@@ -91,7 +91,7 @@ class VideoDehazer:
         """The next frame without its haze: same shape and type, alpha untouched.
 
         frame: (H, W), (H, W, 1), (H, W, 3) or (H, W, 4), RGB, uint8, uint16, float32 or float64 in [0, 1]. A frame of
-        another size or type than the one before begins anew, as a cut does. Raises ImageError for what is no picture.
+        another size or type than the one before starts afresh, as a cut does. Raises ImageError if it is not a picture.
         """
         shape = (*check(frame).shape, ord(frame.dtype.kind), frame.dtype.itemsize)
         if shape != self._shape:
@@ -216,7 +216,7 @@ class Running:
         self._count: Floats | float = 1.0
 
     def update(self, values: Floats, change: Floats | float = 0.0) -> Floats:
-        """The mean with `values` in it; where `change` (0..1) nears 1 the mean begins anew with them."""
+        """The mean with `values` in it; where `change` (0..1) nears 1 the mean starts afresh with them."""
         if self.mean is None:
             mean = np.array(values, np.float32)
         else:
@@ -235,7 +235,7 @@ class TemporalDenoiser:
 
     A recursive mean with the share a of the newest frame keeps a / (2 - a) of the noise's variance, the inversion
     multiplies it by 1 / t^2: with a = 2 t^2 / (1 + t^2) the noise comes out as it went in. Blocks that change by more
-    than their noise begin anew.
+    than their noise start afresh.
     """
 
     def __init__(self) -> None:
@@ -254,7 +254,7 @@ class TemporalDenoiser:
         planes: (H, W, C);  t: the transmission that will be divided by, one value for each of `blocks(planes)`
         noise: standard deviation of the planes' noise, times `scale`
 
-        Another shape than the last begins anew. What is returned is overwritten by the next call.
+        Another shape than the last starts afresh. What is returned is overwritten by the next call.
         """
         height, width, channels = planes.shape
         values, factor = planes.reshape(height, width * channels), np.float32(scale)

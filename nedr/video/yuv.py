@@ -69,7 +69,7 @@ class PlaneDehazer:
         self._denoisers = [TemporalDenoiser() for _ in range(3)]
         self._noises = [Running(GLOBAL_RATE) for _ in range(3)]
 
-    def clear(self, planes: Sequence[Array], field: HazeField, small: Array) -> HazeField:
+    def dehaze(self, planes: Sequence[Array], field: HazeField, small: Array) -> HazeField:
         """Remove the haze from the next frame, in place, and return the field that was used.
 
         planes: brightness (H, W), and unless the video is grey two colour differences, each as large or smaller

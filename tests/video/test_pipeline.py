@@ -160,7 +160,7 @@ def test_sound_that_comes_first_costs_no_frames(folder, nedr):
     assert streams("clear.mkv") == [*streams("turned.mkv")[1:], *streams("turned.mkv")[:1]]
 
 
-def test_a_broadcast_that_begins_at_some_hour_begins_at_nought(folder, nedr):
+def test_a_broadcast_that_starts_at_some_hour_starts_at_0(folder, nedr):
     clip = film(folder / "clip.mp4", subtitles=None)
     with av.open(str(clip)) as source, av.open("clip.ts", "w") as target:
         order = {stream.index: target.add_stream_from_template(stream) for stream in source.streams}
@@ -284,7 +284,7 @@ def test_ten_bits_are_worth_more_than_eight(folder, nedr):
 
 
 @pytest.mark.parametrize("degrees", [90, 180, -90])
-def test_a_turned_clip_stays_turned_and_is_cleared_upright(folder, nedr, degrees):
+def test_a_turned_clip_stays_turned_and_is_dehazed_upright(folder, nedr, degrees):
     upright = list(footage.panned("temple", (160, 160), 4))
     film_of = {"codec": "ffv1", "format": "yuv444p", "sound": False}
     straight = footage.film(folder / "straight.mkv", upright, **film_of)
@@ -307,7 +307,7 @@ def test_a_turned_clip_stays_turned_and_is_cleared_upright(folder, nedr, degrees
 
 
 @pytest.mark.parametrize("suffix", ["mp4", "mkv"])
-def test_a_part_begins_at_nought_and_keeps_its_sound(folder, nedr, suffix):
+def test_a_part_starts_at_0_and_keeps_its_sound(folder, nedr, suffix):
     clip = film(folder / f"clip.{suffix}", 50, subtitles=SUBTITLES, chapters=CHAPTERS)
     assert nedr(clip, "-o", f"clear.{suffix}", "--start", "0.2", "--end", "0:01.2")[0] == 0
     made = f"clear.{suffix}"
@@ -396,7 +396,7 @@ def test_folders_hold_videos_too(folder, nedr):
 def test_the_bar_counts_frames(folder, weights):
     told = []
     job = Job(film(folder / "clip.mp4"), folder / "clear.mp4")
-    report = pipeline.clear(job, Dehazer(weights, threads=1), tick=lambda done, total: told.append((done, total)))
+    report = pipeline.dehaze(job, Dehazer(weights, threads=1), tick=lambda done, total: told.append((done, total)))
     assert told == [(number, 12) for number in range(1, 13)]
     assert (report.width, report.height, report.frames) == (*SIZE[::-1], 12)
 
@@ -419,7 +419,7 @@ def test_only_a_few_frames_are_held_whatever_the_length(folder, weights, monkeyp
     monkeypatch.setattr(writer.Sink, "write", measured)
     clip = footage.film(folder / "clip.mkv", footage.panned("temple", (32, 48), 150), sound=False)
     encoding = Encoding(end=5.9)
-    pipeline.clear(Job(clip, folder / "clear.mkv"), Dehazer(weights, threads=1), encoding=encoding)
+    pipeline.dehaze(Job(clip, folder / "clear.mkv"), Dehazer(weights, threads=1), encoding=encoding)
     assert len(waiting) == 148
     assert max(waiting) <= 3 * pipeline.AHEAD + 4
 
@@ -440,7 +440,7 @@ def test_an_interrupted_clip_leaves_no_file(folder, number):
 
 
 @pytest.mark.skipif(os.name == "nt", reason="there is no SIGKILL on Windows")
-def test_a_killed_clip_is_done_anew_and_nothing_of_it_stays(folder):
+def test_a_killed_clip_is_done_again_and_nothing_of_it_stays(folder):
     film(folder / "trip/clip.mkv", 400, options={"g": "25"}), film(folder / "trip/a.mkv", 4)
     command = [sys.executable, "-m", "nedr", "trip", "-o", "out", "--workers", "1"]
     with subprocess.Popen(command, stdout=-1, stderr=-1, text=True, env=ENVIRONMENT) as process:
@@ -466,7 +466,7 @@ def test_what_fails_in_the_middle_leaves_no_file(folder, weights, monkeypatch):
     monkeypatch.setattr(writer.Sink, "write", full)
     job = Job(clip, folder / "out/clear.mp4", map=folder / "out/map.mp4")
     with pytest.raises(NedrError, match="no space left"):
-        pipeline.clear(job, Dehazer(weights, threads=1))
+        pipeline.dehaze(job, Dehazer(weights, threads=1))
     assert list((folder / "out").iterdir()) == []
 
 
@@ -490,7 +490,7 @@ def test_a_video_that_changes_meanwhile_is_left_for_the_next_run(folder, nedr, m
 # What cannot be
 
 
-def test_a_clip_that_breaks_off_is_cleared_as_far_as_it_goes_and_says_so(folder, nedr):
+def test_a_clip_that_breaks_off_is_dehazed_as_far_as_it_goes_and_says_so(folder, nedr):
     data = film(folder / "clip.mkv", 100).read_bytes()
     (folder / "half.mkv").write_bytes(data[: len(data) // 2])
     status, _, err = nedr("half.mkv", "-o", "clear.mkv")
@@ -508,7 +508,7 @@ def test_a_clip_that_breaks_off_is_cleared_as_far_as_it_goes_and_says_so(folder,
         ("libx264", 49, lambda data: data[:20] + bytes(len(data) - 20), "0 frames are lost, 1 incomplete"),
     ],
 )
-def test_damage_is_told_and_the_rest_is_cleared(folder, nedr, codec, spoilt, spoil, told):
+def test_damage_is_told_and_the_rest_is_dehazed(folder, nedr, codec, spoilt, spoil, told):
     clip = film(folder / "clip.mkv", 50, codec=codec, sound=False, options={"bf": "0"} if codec == "libx264" else {})
     with av.open(str(clip)) as source, av.open("damaged.mkv", "w") as target:
         copy = target.add_stream_from_template(source.streams[0])

@@ -30,7 +30,7 @@ class Eye:
 
 
 def found(frames, every):
-    """How often haze was looked for, and t in each frame; None for what is no frame."""
+    """How often haze was looked for, and t in each frame; None for anything that is not a frame."""
     eye = Eye()
     fields = Sampler(eye, every)((number, frame) for number, frame in enumerate(frames))
     order, fields = zip(*fields, strict=True)
@@ -70,7 +70,7 @@ def test_fewer_looks_flicker_no_more(tmp_path, monkeypatch):
     monkeypatch.setattr(dehazer, "field", lambda small: looks.append(small) or look(small))
     for every, expected in ((1, 17), (4, 17 + 5)):
         job = Job(clip, tmp_path / f"{every}.mkv")
-        pipeline.clear(job, dehazer, encoding=Encoding(codec="ffv1", every=every))
+        pipeline.dehaze(job, dehazer, encoding=Encoding(codec="ffv1", every=every))
         assert len(looks) == expected
         with footage.av.open(str(job.result)) as made:
             shown = np.stack([footage.shown(frame) for frame in made.decode(video=0)]).astype(np.float32)

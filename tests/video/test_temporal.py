@@ -173,7 +173,7 @@ def test_every_kind_of_frame_keeps_its_shape_and_type(tmp_path, dtype, shape):
     np.testing.assert_array_equal(VideoDehazer(video.dehazer, strength=0).clear(frame), frame)
 
 
-def test_frames_come_one_at_a_time_and_a_new_size_begins_anew(dehazer):
+def test_frames_come_one_at_a_time_and_a_new_size_starts_afresh(dehazer):
     taken = []
 
     def frames():

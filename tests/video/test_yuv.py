@@ -48,13 +48,13 @@ def film(name, count, seed=0):
         yield np.clip(hazy + noise, 0, 1), np.clip(clear + noise, 0, 1)
 
 
-def cleared(frames, dehazer, coding, strength=1.0):
+def dehazed(frames, dehazer, coding, strength=1.0):
     """The planes of every frame without its haze."""
     video = PlaneDehazer(coding, strength)
     for frame in frames:
         small = np.rint(frame * 255).astype(np.uint8)
         planes = coded(frame, coding)
-        video.clear(planes, dehazer.field(small), small)
+        video.dehaze(planes, dehazer.field(small), small)
         yield planes
 
 
@@ -75,12 +75,12 @@ CODINGS = [Coding(), Coding(bits=10), Coding(full=True)]
 def test_a_clip_with_a_cut_flickers_no_more_than_the_clear_one_and_nothing_leaks(dehazer, coding):
     first, second = list(film("temple", 16)), list(film("pyramid", 16, seed=1))
     hazy = [frame for frame, _ in first + second]
-    results = list(cleared(hazy, dehazer, coding))
+    results = list(dehazed(hazy, dehazer, coding))
     for scene_of, part in ((first, results[:16]), (second, results[16:])):
         clear = [coded(frame, coding) for _, frame in scene_of]
         for plane in range(3):
             assert deviation(part, plane) <= 1.15 * deviation(clear, plane)
-    alone = list(cleared(hazy[16:], dehazer, coding))
+    alone = list(dehazed(hazy[16:], dehazer, coding))
     for fresh, behind in zip(alone, results[16:], strict=True):
         for one, other in zip(fresh, behind, strict=True):
             np.testing.assert_array_equal(other, one)
@@ -89,7 +89,7 @@ def test_a_clip_with_a_cut_flickers_no_more_than_the_clear_one_and_nothing_leaks
 def test_without_memory_it_would_flicker(dehazer):
     """So that the test above can fail."""
     frames = list(film("temple", 16))
-    alone = [next(cleared([hazy], dehazer, Coding())) for hazy, _ in frames]
+    alone = [next(dehazed([hazy], dehazer, Coding())) for hazy, _ in frames]
     assert deviation(alone, 0) > 1.3 * deviation([coded(clear, Coding()) for _, clear in frames], 0)
 
 
@@ -104,7 +104,7 @@ def test_known_haze_goes_and_the_clear_codes_come_out(coding):
     planes = coded(hazy, coding)
     small = np.rint(hazy * 255).astype(np.uint8)
     video = PlaneDehazer(coding, 1.0)
-    video.clear(planes, replace(field, noise=0.0), small)
+    video.dehaze(planes, replace(field, noise=0.0), small)
     for plane, expected in zip(planes, coded(clear, coding), strict=True):
         difference = np.abs(plane.astype(int) - expected)
         assert difference.mean() < 1
@@ -115,7 +115,7 @@ def test_codes_stay_within_the_range(tmp_path):
     dehazer = Dehazer(write(tmp_path / "standin.onnx"), threads=1)
     noise = np.random.default_rng(0).random((*SIZE, 3), np.float32)
     for coding in (Coding(), Coding(bits=10)):
-        [planes] = cleared([noise], dehazer, coding, strength=1.5)
+        [planes] = dehazed([noise], dehazer, coding, strength=1.5)
         for number, plane in enumerate(planes):
             low, high = coding.limits(number)
             assert low <= plane.min() < plane.max() <= high
@@ -126,6 +126,6 @@ def test_codes_stay_within_the_range(tmp_path):
 
 def test_strength_0_leaves_every_code(dehazer):
     frames = [frame for frame, _ in film("temple", 2)]
-    for planes, frame in zip(cleared(frames, dehazer, Coding(), strength=0), frames, strict=True):
+    for planes, frame in zip(dehazed(frames, dehazer, Coding(), strength=0), frames, strict=True):
         for plane, before in zip(planes, coded(frame, Coding()), strict=True):
             np.testing.assert_array_equal(plane, before)
