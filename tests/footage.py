@@ -52,7 +52,7 @@ def film(path, frames, *, times=None, rate=25, format="yuv420p", codec="libx264"
     subtitles: a text in SRT;  turned: degrees that it is to be turned by;  options: for the encoder
     colours: what it states, as COLOURS;  metadata: of the whole file;  chapters: as PyAV takes them
     attached: a font's bytes;  heard: how sound is coded;  interlaced: whether the upper line of two comes first
-    tags: of the video stream;  telemetry: bytes shown with each frame, in a stream of their own
+    tags: of the video stream;  telemetry: bytes with each frame, in a stream of their own of `telemetry_kind`
     """
     frames = list(frames)
     times = times or [number * TICKS // rate for number in range(len(frames))]
@@ -77,7 +77,7 @@ def film(path, frames, *, times=None, rate=25, format="yuv420p", codec="libx264"
         audio = container.add_stream(how.get("heard", "aac"), rate=48000) if sound else None
         if audio:
             audio.codec_context.bit_rate = 128_000
-        data = container.add_data_stream("bin_data") if how.get("telemetry") else None
+        data = container.add_data_stream(how.get("telemetry_kind", "bin_data")) if how.get("telemetry") else None
         titles = _captions(container, how["subtitles"]) if how.get("subtitles") else []
         container.set_chapters(how.get("chapters", []))
         if how.get("attached"):

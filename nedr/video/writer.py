@@ -24,7 +24,7 @@ from nedr.video.still import Still
 TRANSPORT = frozenset(
     {"h264", "hevc", "mpeg4", "mpeg2video", "mpeg1video"}
     | {"aac", "aac_latm", "ac3", "eac3", "mp2", "mp3", "dts", "opus", "truehd", "pcm_bluray", "s302m"}
-    | {"dvb_subtitle", "dvb_teletext", "hdmv_pgs_subtitle"}
+    | {"dvb_subtitle", "dvb_teletext", "hdmv_pgs_subtitle", "klv", "timed_id3"}
 )
 """What a transport stream has a name for; FFmpeg writes anything else into it too, but nothing can read that."""
 
@@ -212,17 +212,25 @@ def _is_pause(packet: "Packet[Any]") -> bool:
     return stream.type == "subtitle" and stream.codec_context.name == "mov_text" and bytes(packet) == b"\0\0"
 
 
+def _codec(stream: Stream) -> str:
+    """FFmpeg's name for how a stream is coded, empty where it knows none."""
+    if stream.codec_context:
+        return stream.codec_context.codec.canonical_name
+    return str(getattr(stream, "name", None) or "")
+
+
 def _name(stream: Stream) -> str:
     """What a stream is called in messages."""
-    codec = stream.codec_context.codec.canonical_name if stream.codec_context else stream.metadata.get("handler_name")
+    codec = _codec(stream) if stream.codec_context else stream.metadata.get("handler_name", _codec(stream))
     return f"{codec} {stream.type}" if codec else stream.type
 
 
 def _holds(kind: str, stream: Stream) -> bool:
     """Whether a container can hold copies of a stream's packets."""
-    context = stream.codec_context
-    if kind == "mpegts" and not (context and context.codec.canonical_name in TRANSPORT):
+    if kind == "mpegts" and _codec(stream) not in TRANSPORT:
         return False
+    if _codec(stream) == "bin_data" and not (kind in ("mp4", "mov") and "mov" in stream.container.format.name):
+        return False  # it would be called GoPro's there
     try:
         with av.open(io.BytesIO(), "w", format=kind) as trial:
             copy = trial.add_stream_from_template(stream, opaque=True)

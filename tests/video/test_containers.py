@@ -113,6 +113,15 @@ def test_telemetry_is_kept_where_it_can_be_and_said_elsewhere(nedr):
     assert nedr("clip.mp4", "-o", "clear.mkv", "--overwrite", "--drop-stream", "data") == []
 
 
+def test_telemetry_of_drones_stays_in_a_transport_stream(nedr):
+    film("clip.ts", telemetry=b"\x06\x0e\x2b\x34\0\0\0\0", telemetry_kind="klv", sound=False)
+    assert nedr("clip.ts", "-o", "clear.ts") == []
+    kept = [data for *_, data in packets("clear.ts", "data")]
+    assert kept == [data for *_, data in packets("clip.ts", "data")] != []
+    [note] = nedr("clip.ts", "-o", "clear.mp4")
+    assert "its klv data stream 1 is left out" in note
+
+
 def test_streams_are_left_out_by_kind_or_by_number(nedr):
     film("clip.mp4")
     for word in ("audio", "1"):
