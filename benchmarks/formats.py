@@ -36,8 +36,9 @@ HELD = {
     "AVIF": ("RGB", "grey", "alpha"),
     "BMP": ("RGB", "grey"),
     "PPM": ("RGB", "grey", "RGB 16", "grey 16"),
+    "GIF": ("RGB", "grey"),
 }
-BARE = ("BMP", "PPM")  # formats without EXIF, profile and XMP
+BARE = ("BMP", "PPM", "GIF")  # formats without EXIF, profile and XMP
 
 
 def profile(grey: bool) -> bytes:
@@ -166,6 +167,8 @@ def facts(data: bytes) -> SimpleNamespace:
         stored = "lossless" if b"VP8L" in data else "lossy"
     turn = image.info.get("original_orientation", block.get(0x0112))  # pillow-heif turns while it opens
     xmp, icc = tags.get(700) or image.info.get("xmp"), image.info.get("icc_profile")
+    if image.format == "GIF":
+        mode = "P"
     return SimpleNamespace(
         layout=f"{mode} {bits}", size=image.size, turn=turn, exif=exif, gps=gps, icc=icc, xmp=xmp, stored=stored
     )

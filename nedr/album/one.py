@@ -173,8 +173,7 @@ def _named(photo: Path, folder: Path | None, *, map: bool, compare: bool) -> Job
     if formats.is_video(photo):
         result = (folder or photo.parent) / f"{photo.stem}.dehazed{formats.result_suffix(photo)}"
         return _job(photo, result, None, photo.stem, map=map, compare=compare)
-    read_only = images.SUFFIXES.get(photo.suffix.lower()) in images.READ_ONLY
-    suffix, kind = (".jpg", "JPEG") if read_only else (photo.suffix, None)
+    suffix, kind = images.result_for(photo.suffix)
     result = (folder or photo.parent) / f"{photo.stem}.dehazed{suffix}"
     return _job(photo, result, kind, photo.stem, map=map, compare=compare)
 

@@ -23,7 +23,7 @@ from PIL import Image, ImageFile, TiffImagePlugin, UnidentifiedImageError, featu
 
 from nedr.errors import ImageError, NedrError, UsageError, missing_extra
 from nedr.pictures import icc as colour
-from nedr.pictures import jpeg, netpbm, png, tiff
+from nedr.pictures import jpeg, netpbm, png, raw, tiff
 from nedr.pictures.arrays import eight_bits, upright
 from nedr.pictures.atomic import write
 from nedr.pictures.encoders import WRITERS, Samples
@@ -43,6 +43,7 @@ __all__ = [
     "explained",
     "format_for",
     "read",
+    "result_for",
     "write",
 ]
 
@@ -59,25 +60,27 @@ _SUFFIXES = {
     "BMP": ".bmp .dib",
     "PPM": ".ppm .pgm .pbm .pnm",
     "GIF": ".gif",
+    "RAW": raw.SUFFIXES,
 }
 SUFFIXES: dict[str, str] = {suffix: name for name, suffixes in _SUFFIXES.items() for suffix in suffixes.split()}
 """File name suffixes (lower case, with the dot) and their formats."""
 
-_KNOWN = "JPEG, PNG, TIFF, WebP, AVIF, HEIF, GIF, BMP or PPM"
+_KNOWN = "JPEG, PNG, TIFF, WebP, AVIF, HEIF, GIF, BMP, PPM or a camera raw file"
 _BARE = {"BMP", "PPM", "GIF"}  # formats without EXIF, XMP and profile
 _DEEP = {"PNG", "TIFF", "PPM"}  # formats of 16 bits
 
 # A picture that unfolds to more than this, and to so many times its file, is a blank one or a bomb.
 _MOST_UNFOLDED, _MOST_TIMES = 1 << 27, 300
 
-READ_ONLY = frozenset({"HEIF"})
-"""Formats that can be read but not written; `encode` writes JPEG instead unless told otherwise."""
+READ_ONLY = {"HEIF": "JPEG", "RAW": "TIFF"}
+"""Formats that can be read but not written, and what `encode` writes in their place unless told otherwise."""
 
 _SIGNATURES = {
     "JPEG": rb"\xff\xd8\xff",
     "PNG": rb"\x89PNG\r\n\x1a\n",
     "TIFF": rb"II[*+]\0(?!.{4}CR)|MM\0[*+]",
     "GIF": rb"GIF8[79]a",
+    "RAW": rb"II\*\0.{4}CR|IIU\0|IIR[OS]|MMOR|FUJIFILMCCD|....ftypcrx |\0MRM|FOVb",
     "WEBP": rb"RIFF....WEBP",
     "AVIF": rb"....ftyp(avif|avis|.{8,}?avif)",
     "HEIF": rb"....ftyp(hei[cxms]|hev[cxms]|mif1|msf1)",
@@ -89,7 +92,6 @@ _FOREIGN = {
     "PDF": rb"%PDF",
     "JPEG XL": rb"\xff\x0a|\0\0\0\x0cJXL ",
     "JPEG 2000": rb"\0\0\0\x0cjP  |\xff\x4f\xff\x51",
-    "a camera raw file": rb"II\*\0.{4}CR|IIU\0|IIR[OS]|FUJIFILMCCD|....ftypcrx ",
     "OpenEXR": rb"v/1\x01",
     "Radiance HDR": rb"#\?RADIANCE|#\?RGBE",
     "text (HTML, SVG)": rb"\s*<",
@@ -105,7 +107,7 @@ class Picture:
     Attributes:
         pixels: (H, W, 3) RGB, or (H, W) when the picture is grey; uint8 or uint16, in the picture's own colour space.
         alpha: (H, W) of the same type, or None.
-        format: "JPEG", "PNG", "TIFF", "WEBP", "AVIF", "HEIF", "GIF", "BMP" or "PPM".
+        format: "JPEG", "PNG", "TIFF", "WEBP", "AVIF", "HEIF", "GIF", "BMP", "PPM" or "RAW".
         info: EXIF, profile, XMP, resolution, and how the file was compressed.
         notes: what reading left out or changed, one sentence each ("CMYK converted ...").
         bands: (H, W, N) of the same type, what a TIFF holds beside colours and alpha (near infrared ...), or None.
@@ -128,6 +130,14 @@ class Picture:
     def from_srgb(self, colours: NDArray[Any]) -> NDArray[Any]:
         """sRGB colours (of the kinds that `to_srgb` takes) in the picture's own space."""
         return colour.convert(colours, self.info.icc, grey=self.pixels.ndim == 2, inverse=True)
+
+
+def result_for(suffix: str) -> tuple[str, str | None]:
+    """Suffix and format of the result for a photograph of this suffix; None for the photograph's own format."""
+    kind = SUFFIXES.get(suffix.lower(), "")
+    if kind not in READ_ONLY:
+        return suffix, None
+    return {"JPEG": ".jpg", "TIFF": ".tif"}[READ_ONLY[kind]], READ_ONLY[kind]
 
 
 def format_for(path: str | os.PathLike[str]) -> str:
@@ -157,6 +167,7 @@ def read(
     max_pixels: int = MAX_PIXELS,
     name: str | None = None,
     salvage: bool = False,
+    development: raw.Development | None = None,
 ) -> Picture:
     """Read a picture from a path, from a file's bytes, or from an open binary file.
 
@@ -166,15 +177,19 @@ def read(
             bits count by their bits: 16-bit RGBA twice.
         name: what to call the picture in messages; None for the path.
         salvage: of a truncated JPEG take the rows that are there, with a note.
+        development: how a camera raw file becomes a picture; None for the camera's white balance.
 
     Raises:
         UsageError: the path does not exist or is a folder or a device.
         ImageError: empty, truncated, damaged, too large, animated, of several pages, or of an unsupported kind.
-        MissingExtraError: HEIF without its optional reader.
+        MissingExtraError: HEIF or a camera raw file without its optional reader.
     """
     name, data = _contents(source, name)
     kind = _recognised(name, data)
     with explained(name, f"damaged or truncated {kind}, expected a whole file"), _pillow_unlimited():
+        if kind == "RAW" or (kind == "TIFF" and tiff.is_raw(data)):
+            developed = raw.develop(data, development or raw.Development(), max_pixels)
+            return Picture(developed.pixels, None, "RAW", Metadata(exif=developed.exif), developed.notes)
         found = _tiff(data, max_pixels) if kind == "TIFF" else _decoded(data, kind, max_pixels, salvage)
         info, notes = collect(found.image, data, found.orientation)
         if found.meaning:
@@ -466,14 +481,14 @@ def encoded(picture: Picture, format: str | None = None, *, quality: int | None 
 
     Args:
         picture: what to write.
-        format: one of the formats of `Picture`; None for the picture's own, or JPEG for a HEIF.
+        format: one of the formats of `Picture`; None for the picture's own; JPEG for a HEIF, TIFF for a RAW.
         quality: 1..100 for JPEG, WebP and AVIF, in place of the source's; other formats lose nothing and ignore it.
 
     Raises:
         UsageError: an unknown or read-only format, a wrong quality, or transparency that the format cannot hold.
         ImageError: too large for the format, or metadata that do not fit it.
     """
-    target = format or ("JPEG" if picture.format in READ_ONLY else picture.format)
+    target = format or READ_ONLY.get(picture.format, picture.format)
     if target not in WRITERS:
         raise UsageError(f"{target} cannot be written; expected one of {', '.join(WRITERS)}")
     if quality is not None and not 1 <= quality <= 100:

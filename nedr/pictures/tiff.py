@@ -97,14 +97,18 @@ def _loaded(data: bytes, file: BytesIO, place: int) -> Directory:
     return directory
 
 
+def is_raw(data: bytes) -> bool:
+    """Whether a TIFF is a camera raw file, whose first page mostly is a preview."""
+    main = pages(data)[0]
+    return bool(main.get(_SUBFILE, 0) & _REDUCED or _DNG_VERSION in main or main.get(PHOTOMETRIC) in _RAW)
+
+
 def check(found: list[Directory], data: bytes) -> Iterator[str]:
     """Notes on the pages that are left out.
 
-    Raises ImageError for camera raw files, whose first page is a preview, for documents, and for a file cut short.
+    Raises ImageError for documents and for a file cut short.
     """
     main, *others = found
-    if main.get(_SUBFILE, 0) & _REDUCED or _DNG_VERSION in main or main.get(PHOTOMETRIC) in _RAW:
-        raise ImageError("camera raw file, expected a developed picture; convert it to TIFF or JPEG first")
     whole = [page for page in others if not page.get(_SUBFILE, 0) & (_REDUCED | _MASK)]
     if whole:
         raise ImageError(f"{len(whole) + 1} pages found, expected a single picture; split it first")

@@ -306,7 +306,7 @@ def _mapped(field: HazeField, full: tuple[int, ...], options: Options) -> Answer
 
 
 def _target(picture: Picture, options: Options) -> str:
-    own = "JPEG" if picture.format in images.READ_ONLY else picture.format
+    own = images.READ_ONLY.get(picture.format, picture.format)
     target = options.format.upper() if options.format else own
     if options.quality is not None and target not in LOSSY:
         raise UsageError(f"{target} is written without loss and has no quality; leave it out, or ask for format=jpeg")

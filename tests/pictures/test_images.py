@@ -274,12 +274,6 @@ def test_pages_are_refused():
         read(pictures.pillow_bytes(pages[0], "TIFF", save_all=True, append_images=pages[1:]))
 
 
-@pytest.mark.parametrize("tags", [{254: (4, [1])}, {50706: (1, [1, 4, 0, 0])}, {262: (3, [32803])}])
-def test_camera_raw_files_are_refused_rather_than_their_preview_taken(tags):
-    with pytest.raises(ImageError, match=r"raw|unsupported layout"):
-        read(pictures.tiff(pictures.noise(4, 4), tags))
-
-
 @pytest.mark.parametrize("samples", [np.zeros((3, 4), np.float32), np.zeros((3, 4), np.int32)])
 def test_other_samples_are_refused(samples):
     with pytest.raises(ImageError, match="8 or 16 bits"):
@@ -297,7 +291,6 @@ def test_other_samples_are_refused(samples):
         (b"%PDF-1.7", "PDF"),
         (b"8BPS\0\1", "Photoshop"),
         (b"\0\0\0\x20ftypisom" + bytes(20), "video"),
-        (b"II*\0\x10\0\0\0CR\2\0" + bytes(20), "raw"),
         (b"\0\0\0\x0cJXL \r\n\x87\n", "JPEG XL"),
         (b"\xff\xd8\xff", "JPEG"),
         (b"P6 0 5 255\n", "PPM"),

@@ -1,0 +1,140 @@
+"""Camera raw files: DNGs made here, one sample a pixel behind a colour filter, become 16-bit pictures."""
+
+import sys
+from io import BytesIO
+
+import drawn_pictures as pictures
+import numpy as np
+import pytest
+
+from nedr.album import one
+from nedr.errors import ImageError, MissingExtraError, UsageError
+from nedr.inference.dehazer import Dehazer
+from nedr.pictures import images, raw
+from nedr.pictures.images import encode, read
+
+HEIGHT, WIDTH = 64, 96
+
+
+def scene():
+    """Linear colours (H, W, 3) in [0, 1]: red grows to the right, green downwards."""
+    y, x = np.mgrid[0:HEIGHT, 0:WIDTH]
+    return np.stack([0.1 + 0.3 * x / WIDTH, 0.1 + 0.3 * y / HEIGHT, np.full(x.shape, 0.2)], axis=2)
+
+
+def dng(*, neutral=(1, 1, 1), orientation=1, byteorder="<"):
+    """A DNG with the Bayer pattern RGGB; `neutral` is how the camera saw white."""
+    tifffile = pytest.importorskip("tifffile")
+    linear = (scene() * neutral * 65535).astype(np.uint16)
+    mosaic = np.empty((HEIGHT, WIDTH), np.uint16)
+    for row, column, channel in ((0, 0, 0), (0, 1, 1), (1, 0, 1), (1, 1, 2)):
+        mosaic[row::2, column::2] = linear[row::2, column::2, channel]
+    to_camera = (32406, -15372, -4986, -9689, 18758, 415, 557, -2040, 10570)
+    matrix = [number for value in to_camera for number in (value, 10000)]
+    white = [number for value in neutral for number in (round(value * 1000), 1000)]
+    tags = [
+        (271, "s", 0, "Maker", True),
+        (272, "s", 0, "Model X", True),
+        (274, "H", 1, orientation, True),
+        (33421, "H", 2, (2, 2), True),  # the pattern's size
+        (33422, "B", 4, (0, 1, 1, 2), True),
+        (50706, "B", 4, (1, 4, 0, 0), True),  # DNG's version
+        (50708, "s", 0, "Maker Model X", True),
+        (50717, "I", 1, 65535, True),  # white level
+        (50721, "2i", 9, tuple(matrix), True),  # from XYZ to the camera's colours
+        (50728, "2I", 3, tuple(white), True),
+        (50778, "H", 1, 21, True),  # daylight
+    ]
+    file = BytesIO()
+    tifffile.imwrite(file, mosaic, photometric="cfa", extratags=tags, metadata=None, byteorder=byteorder)
+    return file.getvalue()
+
+
+def hues(pixels):
+    """How red and how blue a picture is, against its green."""
+    mean = pixels.reshape(-1, 3).astype(float).mean(axis=0)
+    return mean[0] / mean[1], mean[2] / mean[1]
+
+
+@pytest.fixture(autouse=True)
+def _reader():
+    pytest.importorskip("rawpy")
+
+
+@pytest.mark.parametrize("byteorder", ["<", ">"])
+def test_a_raw_file_becomes_a_picture_of_sixteen_bits(byteorder):
+    found = read(dng(byteorder=byteorder))
+    assert (found.format, found.pixels.shape, found.pixels.dtype) == ("RAW", (HEIGHT, WIDTH, 3), np.uint16)
+    inner = found.pixels[8:-8, 8:-8].astype(int)
+    assert (np.diff(inner[..., 0].mean(axis=0)) > 0).mean() > 0.9  # red grows to the right
+    assert (np.diff(inner[..., 1].mean(axis=1)) > 0).mean() > 0.9
+    assert len(np.unique(inner)) > len(np.unique(inner // 257))  # more than 8 bits can tell apart
+    assert len(found.notes) == 1
+    assert "white balance camera, sRGB, 16 bits" in found.notes[0]
+
+
+@pytest.mark.parametrize(("orientation", "turns"), [(1, 0), (3, 2), (6, -1), (8, 1)])
+def test_a_raw_file_stands_upright_and_says_so(orientation, turns):
+    lying, found = read(dng()), read(dng(orientation=orientation))
+    assert np.array_equal(found.pixels, np.rot90(lying.pixels, turns))
+    tags = pictures.parsed_exif(found.info.exif)
+    assert (tags[0x010F], tags[0x0110]) == ("Maker", "Model X")
+    assert tags.get(0x0112, 1) == 1
+
+
+def test_the_cameras_white_balance_makes_grey_grey():
+    tinted = read(dng(neutral=(0.5, 1, 0.7)))
+    assert hues(tinted.pixels) == pytest.approx(hues(read(dng()).pixels), rel=0.1)
+    daylight = read(dng(neutral=(0.5, 1, 0.7)), development=raw.Development(white_balance="daylight"))
+    assert hues(daylight.pixels) != pytest.approx(hues(tinted.pixels), rel=0.1)
+
+
+def test_exposure_is_in_stops():
+    darker = read(dng(), development=raw.Development(exposure=-1))
+    assert "exposure -1" in darker.notes[0]
+    for wrong in ({"exposure": 4}, {"exposure": -3}, {"white_balance": "tungsten"}):
+        with pytest.raises(UsageError, match="expected"):
+            raw.Development(**wrong)
+
+
+def test_the_result_is_a_tiff_unless_another_format_is_asked_for(tmp_path):
+    photo = tmp_path / "photo.dng"
+    photo.write_bytes(dng(orientation=6))
+    for output, kind, dtype in ((None, "TIFF", np.uint16), (str(tmp_path / "photo.jpg"), "JPEG", np.uint8)):
+        (job,) = one.plan([str(photo)], output)
+        haze = one.clear(job, Dehazer(method="dcp", threads=1))
+        found = read(job.result)
+        assert job.result.name == ("photo.jpg" if output else "photo.dehazed.tif")
+        assert (found.format, found.pixels.dtype, found.pixels.shape) == (kind, dtype, (WIDTH, HEIGHT, 3))
+        assert pictures.parsed_exif(found.info.exif)[0x0110] == "Model X"
+        assert "developed by LibRaw" in haze.notes[0]
+    assert encode(read(dng()))[:4] == b"II*\0"
+
+
+def test_without_its_reader_the_extra_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "rawpy", None)
+    for data in (dng(), b"FUJIFILMCCD-RAW " + bytes(80), b"\0\0\0\x18ftypcrx " + bytes(20)):
+        with pytest.raises(MissingExtraError, match=r"raw\]"):
+            read(data)
+
+
+@pytest.mark.parametrize("tags", [{254: (4, [1])}, {50706: (1, [1, 4, 0, 0])}, {262: (3, [32803])}])
+def test_what_only_looks_raw_is_refused_rather_than_a_preview_taken(tags):
+    with pytest.raises(ImageError, match="raw file that LibRaw cannot read"):
+        read(pictures.tiff(pictures.noise(4, 4), tags))
+
+
+def test_damaged_raw_files_end_in_one_line():
+    data = dng()
+    for length in (20, 200, len(data) // 2):
+        with pytest.raises(ImageError, match=r"^[^\n]*$"):
+            read(data[:length])
+    with pytest.raises(ImageError, match="megapixels"):
+        read(data, max_pixels=1000)
+
+
+@pytest.mark.parametrize(
+    ("suffix", "expected"), [(".NEF", (".tif", "TIFF")), (".heic", (".jpg", "JPEG")), (".JPG", (".JPG", None))]
+)
+def test_results_are_named_for_what_they_become(suffix, expected):
+    assert images.result_for(suffix) == expected
