@@ -65,18 +65,26 @@ def plan(photos: Sequence[str], output: str | None = None, *, map: bool = False,
 
 
 def clear(
-    job: Job, dehazer: Dehazer, *, strength: float = 1.0, quality: int | None = None, overwrite: bool = False
+    job: Job,
+    dehazer: Dehazer,
+    *,
+    strength: float = 1.0,
+    quality: int | None = None,
+    overwrite: bool = False,
+    salvage: bool = False,
 ) -> Haze:
     """Do one job: read, remove the haze, write every file whole; folders that are missing are made.
 
     strength: 0..1.5, as in `Dehazer.dehaze`; where no pixel changes, the result is the photograph's very bytes.
     quality: 1..100 for JPEG, WebP and AVIF, None to compress as the photograph was.
     overwrite: replace files that exist.
+    salvage: dehaze what a truncated JPEG still holds.
 
     Raises ImageError for a picture that cannot be read or written, UsageError for one that is not there and for targets
     that may not be written, NedrError when writing fails. Everything is made before the first file is written.
     """
-    files, haze = render(job, images.contents(job.photo), dehazer, strength=strength, quality=quality)
+    data = images.contents(job.photo)
+    files, haze = render(job, data, dehazer, strength=strength, quality=quality, salvage=salvage)
     for path, data in files.items():
         write(path, data, overwrite=overwrite)
     return haze
@@ -89,6 +97,7 @@ def render(
     *,
     strength: float = 1.0,
     quality: int | None = None,
+    salvage: bool = False,
     name: str | None = None,
 ) -> tuple[dict[Path, bytes], Haze]:
     """Every file of a job and the haze that was found, of a photograph whose bytes are `data`; nothing is written.
@@ -98,10 +107,10 @@ def render(
     if moving := animation.opened(data, name=name or str(job.photo)):
         found = animated.render(job, moving, dehazer, strength=strength, quality=quality)
         return found.files, _haze(*found.size, found.haze.airlight, found.haze, found.notes)
-    picture = images.read(data, name=name or str(job.photo))
+    picture = images.read(data, name=name or str(job.photo), salvage=salvage)
     field = dehazer.field(picture)
     result = replace(picture, pixels=field.apply(picture.pixels, strength=strength, threads=dehazer.threads))
-    untouched = quality is None and _is_same(result, picture, job.format)
+    untouched = quality is None and not salvage and _is_same(result, picture, job.format)
     main = images.Encoded(data) if untouched else images.encoded(result, job.format, quality=quality)
     files, notes = {job.result: main.data}, () if untouched else (*picture.notes, *main.notes)
     if job.map:

@@ -75,7 +75,7 @@ def dehaze_files(
     this again carries on where a run ended, however it did. The manifest is that of `nedr FOLDER -o OUTPUT`.
 
     ds: with the column `path`, of any location fsspec knows, all below `root`; `photographs` makes such a dataset
-    output: a folder; results lie there as their photographs below `root`, HEIF as NAME.heic.jpg
+    output: a folder; results lie there as their photographs below `root`, HEIF as NAME.heic.jpg, raw as NAME.dng.tif
     strength, quality, weights, method, overwrite: as for `nedr.album.one.clear` and `nedr.Dehazer`; weights must be a
         name, or a file that every machine has
     actors: how many Dehazers, or the fewest and the most;  cpus: of each;  batch_size: photographs that share a line of
@@ -113,9 +113,9 @@ class _Plan:
         if not path.startswith(f"{self.root}/"):
             raise UsageError(f"{path} does not lie below {self.root}")
         result = PurePosixPath(path.removeprefix(f"{self.root}/"))
-        read_only = images.format_for(result) in images.READ_ONLY
-        name = f"{result.name}.jpg" if read_only else result.name
-        return Job(Path(path), Path(result.with_name(name)), "JPEG" if read_only else None)
+        suffix, kind = images.result_for(result.suffix)
+        name = f"{result.name}{suffix}" if kind else result.name
+        return Job(Path(path), Path(result.with_name(name)), kind)
 
 
 @dataclass(frozen=True)
