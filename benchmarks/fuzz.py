@@ -90,7 +90,7 @@ def dehazed(folder: Path, number: int, dehazer: Dehazer) -> str:
     try:
         one.clear(Job(photo, result), dehazer)
         with suppress(MissingExtraError):
-            if animation.opened(result.read_bytes()) is None:
+            if animation.read(result.read_bytes()) is None:
                 images.read(result)
         outcome = "dehazed"
     except NedrError as error:

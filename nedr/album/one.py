@@ -104,7 +104,7 @@ def render(
 
     The options and errors are those of `clear`; name: what errors call the photograph, if not as the job does.
     """
-    if moving := animation.opened(data, name=name or str(job.photo)):
+    if moving := animation.read(data, name=name or str(job.photo)):
         found = animated.render(job, moving, dehazer, strength=strength, quality=quality)
         return found.files, _haze(*found.size, found.haze.airlight, found.haze, found.notes)
     picture = images.read(data, name=name or str(job.photo), salvage=salvage)

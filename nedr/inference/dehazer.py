@@ -70,7 +70,7 @@ class Dehazer:
 
         Its airlight is in the colours of the picture's own profile (sRGB without one), as its `apply` needs it.
         """
-        source = any_picture.opened(x)
+        source = any_picture.unpack(x)
         if len(source.pictures) > 1:
             raise ImageError(f"a field belongs to one picture, found a batch of {len(source.pictures)}")
         return self._field(source.pictures[0], source.icc)
@@ -97,10 +97,10 @@ class Dehazer:
         check_strength(strength)
         if order != "rgb":
             return any_picture.in_order(x, order, lambda rgb: self.dehaze(rgb, strength=strength))
-        source = any_picture.opened(x)
+        source = any_picture.unpack(x)
         if strength == 0:
-            return source.close([np.array(picture) for picture in source.pictures])
-        return source.close([self._clear(picture, source.icc, strength) for picture in source.pictures])
+            return source.repack([np.array(picture) for picture in source.pictures])
+        return source.repack([self._clear(picture, source.icc, strength) for picture in source.pictures])
 
     __call__ = dehaze
 

@@ -65,8 +65,8 @@ class Hazer:
         Raises ImageError for what is no picture, UsageError for a beta or an airlight out of range.
         """
         check(beta, airlight)
-        source = any_picture.opened(x)
-        return source.close([self._hazy(picture, beta, airlight, physical) for picture in source.pictures])
+        source = any_picture.unpack(x)
+        return source.repack([self._hazy(picture, beta, airlight, physical) for picture in source.pictures])
 
     def field(self, picture: Array, beta: float, airlight: Airlight) -> HazeField:
         """The haze that `add` puts on a picture (H, W), (H, W, 1), (H, W, 3) or (H, W, 4), without the residual."""

@@ -48,7 +48,7 @@ class Animation:
                 yield np.asarray(image.convert(mode))
 
 
-def opened(data: bytes, *, name: str = "the input", max_pixels: int = images.MAX_PIXELS) -> Animation | None:
+def read(data: bytes, *, name: str = "the input", max_pixels: int = images.MAX_PIXELS) -> Animation | None:
     """The animation in a file's bytes; None where it is a single picture, or nothing that moves.
 
     Raises ImageError for one that is damaged or has more than `max_pixels` pixels in all its frames.

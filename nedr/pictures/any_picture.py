@@ -1,4 +1,4 @@
-"""Anything that holds a picture, opened as plain arrays and closed again as what it was: type in, type out."""
+"""Anything that holds a picture, unpacked to plain arrays and packed again as what it was: type in, type out."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -20,23 +20,23 @@ _ORIENTATION = 0x0112  # EXIF's tag
 
 
 @dataclass(frozen=True)
-class Opened:
+class Unpacked:
     """pictures: checked arrays (one, or several for a batch);  icc: the profile of their colours, None for sRGB;
-    close: arrays of the same shapes and types -> what the caller handed in.
+    repack: arrays of the same shapes and types -> what the caller handed in.
     """
 
     pictures: list[Array]
-    close: Callable[[Sequence[Array]], Any]
+    repack: Callable[[Sequence[Array]], Any]
     icc: bytes | None = None
 
 
-def opened(x: Any) -> Opened:
+def unpack(x: Any) -> Unpacked:
     """`x` as arrays: a path, bytes, a binary file, a PIL image, an array, a torch tensor or an images.Picture.
 
     Raises ImageError that says what is wrong with it, or what was expected.
     """
     if isinstance(x, np.ndarray):
-        return Opened([pixels.check(np.asarray(x))], lambda cleared: cleared[0])
+        return Unpacked([pixels.check(np.asarray(x))], lambda cleared: cleared[0])
     if isinstance(x, Image.Image):
         return _from_pil(x)
     if isinstance(x, str | PathLike | bytes | bytearray | memoryview) or hasattr(x, "read"):
@@ -48,8 +48,8 @@ def opened(x: Any) -> Opened:
     if isinstance(x, Picture):
         return _from_picture(x, lambda picture: picture)
     raise ImageError(
-        f"cannot take a {type(x).__name__} for a picture: expected a path, bytes, a binary file, a PIL image, "
-        "a numpy array or a torch tensor"
+        "expected a picture as a path, bytes, a binary file, a PIL image, a numpy array or a torch tensor, "
+        f"found {type(x).__name__}"
     )
 
 
@@ -72,8 +72,8 @@ def in_order(x: Any, order: str, work: Callable[[Any], Any]) -> Any:
     return swapped(work(swapped(x)))
 
 
-def _from_file(x: Any) -> Opened:
-    """A path closes as a PIL image, bytes and files as bytes of the same format."""
+def _from_file(x: Any) -> Unpacked:
+    """A path comes back as a PIL image, bytes and files as bytes of the same format."""
     from nedr.pictures import images
 
     if isinstance(x, str | PathLike):
@@ -85,17 +85,17 @@ def _from_file(x: Any) -> Opened:
     return _from_picture(picture, lambda result: data if result is picture else images.encode(result))
 
 
-def _from_picture(picture: "Picture", close: Callable[["Picture"], Any]) -> Opened:
+def _from_picture(picture: "Picture", repack: Callable[["Picture"], Any]) -> Unpacked:
     def cleared(arrays: Sequence[Array]) -> Any:
         # What did not change is handed back as it was: a file keeps its very bytes.
         same = np.array_equal(arrays[0], picture.pixels)
-        return close(picture if same else replace(picture, pixels=arrays[0]))
+        return repack(picture if same else replace(picture, pixels=arrays[0]))
 
-    return Opened([pixels.check(picture.pixels)], cleared, picture.info.icc)
+    return Unpacked([pixels.check(picture.pixels)], cleared, picture.info.icc)
 
 
 def _as_pil(picture: "Picture") -> Image.Image:
-    """A picture as PIL holds it; of 16-bit colour, for which PIL has no mode, the upper 8 bits."""
+    """A picture as PIL holds it; of 16-bit colour, for which PIL has no mode, rounded to 8 bits."""
     planes, alpha = picture.pixels, picture.alpha
     if planes.dtype == np.uint16 and (planes.ndim == 3 or alpha is not None):
         planes, alpha = pixels.eight_bits(planes), None if alpha is None else pixels.eight_bits(alpha)
@@ -107,13 +107,13 @@ def _as_pil(picture: "Picture") -> Image.Image:
     return image
 
 
-def _from_pil(image: Image.Image) -> Opened:
-    """A PIL image, upright for whoever looks at it, and lying as it did on the way back."""
+def _from_pil(image: Image.Image) -> Unpacked:
+    """A PIL image, turned upright as its EXIF says, and turned back at the end."""
     image.load()  # which turns a TIFF upright
     lies = image.getexif().get(_ORIENTATION, 1)
     planes, rebuild = _planes(image)
 
-    def close(cleared: Sequence[Array]) -> Image.Image:
+    def repack(cleared: Sequence[Array]) -> Image.Image:
         result = pixels.lying(cleared[0], lies)
         if np.array_equal(result, planes):
             return image.copy()
@@ -124,7 +124,7 @@ def _from_pil(image: Image.Image) -> Opened:
 
     icc = image.info.get("icc_profile")
     seen = pixels.check(pixels.upright(planes, lies))
-    return Opened([seen], close, icc if isinstance(icc, bytes) else None)
+    return Unpacked([seen], repack, icc if isinstance(icc, bytes) else None)
 
 
 def _planes(image: Image.Image) -> tuple[Array, Callable[[Array], Image.Image]]:
@@ -154,7 +154,7 @@ def _from_int32(values: Array) -> tuple[Array, Callable[[Array], Image.Image]]:
 
 
 def _with_key(planes: Array, key: Any) -> tuple[Array, Callable[[Array], Image.Image]]:
-    """Pixels of which one colour means transparent: it stays where it was, and no other pixel becomes it."""
+    """Pixels of which one colour means transparent: it stays where it was, and no other pixel takes it on."""
 
     def is_key(values: Array) -> Array:
         return np.asarray((np.atleast_3d(values) == np.asarray(key)).all(axis=2))
@@ -181,7 +181,7 @@ def _to_mode(image: Image.Image, mode: str) -> Image.Image:
     return paletted(samples)
 
 
-def _from_tensor(x: Any) -> Opened:
+def _from_tensor(x: Any) -> Unpacked:
     """A torch tensor (C, H, W) or (N, C, H, W), with 1, 3 or 4 channels; torch itself is never imported."""
     if x.ndim not in (3, 4) or x.shape[-3] not in (1, 3, 4):
         raise ImageError(f"expected a tensor of shape (C, H, W) or (N, C, H, W), C 1, 3 or 4, found {tuple(x.shape)}")
@@ -191,10 +191,10 @@ def _from_tensor(x: Any) -> Opened:
     batch = np.moveaxis(held.numpy(), -3, -1)
     parts = [batch] if x.ndim == 3 else list(batch)
 
-    def close(cleared: Sequence[Array]) -> Any:
+    def repack(cleared: Sequence[Array]) -> Any:
         planes = [np.moveaxis(part, -1, 0) for part in cleared]
         return x.new_tensor(planes[0] if x.ndim == 3 else np.stack(planes))
 
     if not parts:
         raise ImageError("expected at least one picture in the batch, found none")
-    return Opened([pixels.check(part) for part in parts], close)
+    return Unpacked([pixels.check(part) for part in parts], repack)

@@ -17,7 +17,7 @@ Samples = NDArray[Any]
 """(H, W, C) uint8 or uint16: C is 1 grey, 2 grey and alpha, 3 RGB, 4 RGB and alpha; in a TIFF more may follow."""
 
 QUALITY = 92
-"""JPEG, WebP and AVIF quality where the source states none: lossy artefacts are not to show in pictures made clear."""
+"""JPEG, WebP and AVIF quality where the source states none: dehazing must not bring out compression."""
 
 _AVIF_SPEED = 8  # Pillow's own, 6, takes seven times as long (22 s for 24 megapixels) and saves 5 %
 _PNG_LEVEL = 4  # level 6, Pillow's own, takes twice as long and saves 1 % of a photograph

@@ -47,7 +47,7 @@ def convert(values: NDArray[Any], icc: bytes | None, *, grey: bool, inverse: boo
 
 @lru_cache(maxsize=16)
 def _transform(icc: bytes, inverse: bool) -> tuple[ImageCms.ImageCmsTransform, str] | None:
-    """The conversion between a profile and sRGB with the profile's Pillow mode, or None when it is of no use."""
+    """The conversion between a profile and sRGB with the profile's Pillow mode, or None if it cannot be used."""
     try:
         own = ImageCms.ImageCmsProfile(BytesIO(icc))
         model = {"RGB ": "RGB", "GRAY": "L"}[own.profile.xcolor_space]

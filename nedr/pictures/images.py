@@ -228,7 +228,7 @@ def _tiff(data: bytes, max_pixels: int) -> _Decoded:
     pages = tiff.pages(data)
     page, notes = pages[0], list(tiff.check(pages, data))
     _check_size(page[tiff.WIDTH], page[tiff.HEIGHT], tiff.depth(page) * page.get(tiff.CHANNELS, 1), data, max_pixels)
-    image, lies, mask = tiff.opened(data, page), tiff.orientation(page), tiff.mask(data, pages)
+    image, lies, mask = tiff.open_page(data, page), tiff.orientation(page), tiff.mask(data, pages)
     if tiff.is_plain(page):
         meaning = tiff.bands(page)
         colours, alpha, bands = tiff.arranged(tiff.samples(data, page), meaning)
@@ -237,8 +237,8 @@ def _tiff(data: bytes, max_pixels: int) -> _Decoded:
         (colours, alpha), bands, meaning = _parted(samples), None, None
         notes += more
     if mask is not None and alpha is None:
-        extra = meaning.extra if meaning else ()
-        alpha, meaning = _as_deep(mask, colours), tiff.Bands(2 if colours.shape[2] == 3 else 1, extra, mask=True)
+        meaning = replace(meaning or tiff.Bands(2 if colours.shape[2] == 3 else 1), mask=True)
+        alpha = _as_deep(mask, colours)
     elif mask is not None:
         notes.append("transparency mask left out, beside an alpha channel")
     return _Decoded(image, lies, colours, alpha, bands, meaning, tuple(notes))

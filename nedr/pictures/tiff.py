@@ -154,7 +154,7 @@ def is_plain(page: Directory) -> bool:
     )
 
 
-def opened(data: bytes, page: Directory) -> TiffImagePlugin.TiffImageFile:
+def open_page(data: bytes, page: Directory) -> TiffImagePlugin.TiffImageFile:
     """A page as Pillow opens it, neither turned nor decoded, its tags in a classic directory.
 
     One that `is_plain` appears as grey, since Pillow opens nothing of whose bands it knows no arrangement.

@@ -25,13 +25,13 @@ def test_an_animation_is_dehazed_as_one_video(kind, dehazer, tmp_path):
     (job,) = one.plan([str(photo)], map=True, compare=True)
     haze = one.clear(job, dehazer, strength=0.8)
     assert (haze.width, haze.height) == (24, 20)
-    found, source = (animation.opened(path.read_bytes()) for path in (job.result, photo))
+    found, source = (animation.read(path.read_bytes()) for path in (job.result, photo))
     assert (found.format, found.durations, found.loop) == (kind, source.durations, source.loop)
     wanted = list(VideoDehazer(dehazer, strength=0.8)(source))
     for frame, expected in zip(found, wanted, strict=True):
         assert np.abs(frame.astype(int) - expected).mean() < (8 if kind == "GIF" else 3)
-    assert next(iter(animation.opened(job.compare.read_bytes()))).shape == (20, 50, 3)
-    assert animation.opened(job.map.read_bytes()).durations[-1] == 120
+    assert next(iter(animation.read(job.compare.read_bytes()))).shape == (20, 50, 3)
+    assert animation.read(job.map.read_bytes()).durations[-1] == 120
     assert haze.notes == (("256 colours of its own for each frame, as GIF holds no more",) if kind == "GIF" else ())
 
 

@@ -198,7 +198,7 @@ def test_tensors_of_other_shapes_are_refused(clear_view):
 
 @pytest.mark.parametrize("thing", [None, 3, [[1, 2], [3, 4]], object()])
 def test_what_is_no_picture_is_refused(clear_view, thing):
-    with pytest.raises(ImageError, match="expected a path, bytes"):
+    with pytest.raises(ImageError, match="expected a picture as a path, bytes"):
         clear_view.dehaze(thing)
 
 

@@ -27,20 +27,20 @@ def facts(data):
 
 @pytest.mark.parametrize("kind", FILES)
 def test_frames_times_and_repetitions_return(kind):
-    found = animation.opened(FILES[kind])
+    found = animation.read(FILES[kind])
     frames = list(found)
     assert found.durations == (40, 80, 120)
     assert [frame.shape for frame in frames] == [(20, 24, 3)] * 3
     darker = [frame // 2 for frame in frames]
     data = animation.encode(darker, found)
     assert facts(data) == facts(FILES[kind])
-    for frame, expected in zip(animation.opened(data), darker, strict=True):
+    for frame, expected in zip(animation.read(data), darker, strict=True):
         assert np.abs(frame.astype(int) - expected).mean() < (6 if kind == "GIF" else 2)
 
 
 @pytest.mark.parametrize("target", animation.FORMATS)
 def test_animations_become_one_another(target):
-    found = animation.opened(FILES["GIF"])
+    found = animation.read(FILES["GIF"])
     data = animation.encode(list(found), found, target)
     kind, size, times, _ = facts(data)
     assert (kind, size, times) == (target, (24, 20), [40, 80, 120])
@@ -51,20 +51,18 @@ def test_transparency_moves_along(kind):
     frames = [np.dstack([pictures.smooth(20, 24), np.full((20, 24), 255, np.uint8)]) for _ in range(2)]
     frames[0][4:9, 5:12, 3], frames[1][10:, ::3, 3] = 0, 0
     like = animation.Animation("PNG", (50, 60), 0, True, FILES["PNG"])
-    for frame, expected in zip(animation.opened(animation.encode(frames, like, kind)), frames, strict=True):
+    for frame, expected in zip(animation.read(animation.encode(frames, like, kind)), frames, strict=True):
         assert np.array_equal(frame[..., 3], expected[..., 3])
 
 
 def test_metadata_of_an_animation_stay():
     extra = [*png.described(icc=pictures.profile(), exif=pictures.exif(), xmp=b"<x/>"), (b"tEXt", b"Title\0haze")]
-    found = animation.opened(png.with_chunks(FILES["PNG"], extra))
+    found = animation.read(png.with_chunks(FILES["PNG"], extra))
     chunks = pictures.png_chunks(animation.encode(list(found), found))
     assert {kind for kind, _ in chunks} >= {b"iCCP", b"eXIf", b"iTXt", b"tEXt", b"acTL"}
     frames = [Image.fromarray(frame) for frame in found]
     options = {"icc_profile": pictures.profile(), "exif": pictures.exif(), "xmp": b"<x/>", "lossless": True}
-    found = animation.opened(
-        pictures.pillow_bytes(frames[0], "WEBP", save_all=True, append_images=frames[1:], **options)
-    )
+    found = animation.read(pictures.pillow_bytes(frames[0], "WEBP", save_all=True, append_images=frames[1:], **options))
     with Image.open(BytesIO(animation.encode(list(found), found))) as image:
         assert image.info["icc_profile"] == pictures.profile()
         assert image.info["xmp"] == b"<x/>"
@@ -73,18 +71,18 @@ def test_metadata_of_an_animation_stay():
 
 
 def test_single_pictures_are_no_animations():
-    assert all(animation.opened(data) is None for data in pictures.every_kind().values())
+    assert all(animation.read(data) is None for data in pictures.every_kind().values())
 
 
 def test_what_cannot_be_says_why():
-    found = animation.opened(FILES["GIF"])
+    found = animation.read(FILES["GIF"])
     with pytest.raises(ImageError, match="JPEG holds no animation"):
         animation.encode(list(found), found, "JPEG")
     with pytest.raises(ImageError, match=r"3 frames of 24 x 20 found, expected at most 0\.001 megapixels"):
-        animation.opened(FILES["GIF"], max_pixels=1000)
+        animation.read(FILES["GIF"], max_pixels=1000)
     for kind, data in FILES.items():
         with pytest.raises(ImageError, match=kind):
-            list(animation.opened(data[: len(data) * 2 // 3]) or read(data[: len(data) * 2 // 3]).pixels)
+            list(animation.read(data[: len(data) * 2 // 3]) or read(data[: len(data) * 2 // 3]).pixels)
 
 
 def test_a_still_gif_stays_one():
