@@ -40,7 +40,7 @@ from nedr.inference.dehazer import Dehazer
 from nedr.pictures import animation, images
 from nedr.pictures.job import Job
 
-CALLS = ("/v1/field", "/v1/field?preview=64", "/v1/field?format=png", "/v1/dehaze", "/v1/dehaze?map=depth")
+CALLS = ("/v1/field", "/v1/pictures", "/v1/field?format=png", "/v1/dehaze", "/v1/dehaze?map=depth")
 FORMATS = ("jpeg", "png", "tiff", "webp", "avif", "bmp", "ppm")
 GROWTH = 64e6
 PATIENCE = 10.0

@@ -1,8 +1,9 @@
-"""A server of nedr's own on this computer for the benchmarks, and what its process holds in memory."""
+"""A server of nedr's own on this computer for the benchmarks, and what its processes hold in memory."""
 
 import re
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -27,20 +28,30 @@ class Server:
         self._process.wait(60)
 
     def memory(self) -> int:
-        """Bytes that the process holds now."""
-        return self._status("VmRSS")
+        """Bytes that the server and its workers hold now."""
+        return sum(_status(pid, "VmRSS") for pid in self._processes())
 
     def peak(self) -> int:
-        """The most bytes that it has held."""
-        return self._status("VmHWM")
+        """The most bytes that they have held, each at its own time."""
+        return sum(_status(pid, "VmHWM") for pid in self._processes())
 
     def processor_time(self) -> float:
-        """Processor seconds of all its threads."""
-        user, system = Path(f"/proc/{self._process.pid}/stat").read_text().rpartition(")")[2].split()[11:13]
-        return (int(user) + int(system)) / 100
+        """Processor seconds of all threads of the server and its workers, ended ones too."""
+        spent = 0
+        for pid in self._processes():
+            with suppress(FileNotFoundError):
+                fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+                spent += sum(map(int, fields[11:13])) + (int(fields[13]) + int(fields[14])) * (pid == self._process.pid)
+        return spent / 100
 
-    def _status(self, name: str) -> int:
-        text = Path(f"/proc/{self._process.pid}/status").read_text()
-        found = re.search(rf"{name}:\s+(\d+) kB", text)
-        assert found
-        return int(found[1]) * 1024
+    def _processes(self) -> list[int]:
+        pid = self._process.pid
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        return [pid, *map(int, children)]
+
+
+def _status(pid: int, name: str) -> int:
+    with suppress(FileNotFoundError):
+        found = re.search(rf"{name}:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
+        return int(found[1]) * 1024 if found else 0
+    return 0

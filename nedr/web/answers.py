@@ -10,27 +10,74 @@ class Problem(BaseModel):
     code: str
 
 
-class Preview(BaseModel):
-    """What the page draws, as data URLs of one size: `transmission`, guided by the picture, is red * 256 + green."""
-
-    picture: str
-    transmission: str
-    maps: dict[str, str]
-
-
-class Field(BaseModel):
-    """The haze of one picture.
-
-    `lattice` holds the rows of the transmission's lattice over the whole picture; `airlight` is sRGB in 0..1;
-    transmission is held at `floor` or above, at `colour_floor` for a pixel's colour.
-    """
+class Haze(BaseModel):
+    """What was found in a picture; `airlight` is sRGB in 0..1, of the whole picture."""
 
     width: int
     height: int
     airlight: list[float]
     density: float
     mean_transmission: float
+
+
+class Field(Haze):
+    """The haze of one picture.
+
+    `lattice` holds the rows of the transmission's lattice over the whole picture; transmission is held at `floor` or
+    above.
+    """
+
     floor: float
-    colour_floor: float
     lattice: list[list[float]]
-    preview: Preview | None = None
+
+
+class HeldPicture(Haze):
+    """A picture that is kept: by what name, and for how long after its last use."""
+
+    id: str
+    kept_seconds: float
+    format: str
+    transparent: bool
+    notes: list[str]
+
+
+class HeldVideo(BaseModel):
+    """A video that is kept: `stills` are the seconds at which it has frames to look at."""
+
+    id: str
+    kept_seconds: float
+    width: int
+    height: int
+    seconds: float
+    frames: int | None
+    stills: list[float]
+    stem: str
+    suffix: str
+
+
+class JobState(BaseModel):
+    """How far a job is: `done` of `total` frames or pictures; `file` is the address of its result, once there is one.
+
+    A ZIP is made while it is fetched; `missing` are pictures of it that are not kept (any more).
+    """
+
+    id: str
+    kind: str
+    state: str
+    done: int
+    total: int | None
+    failed: int
+    error: str | None
+    file: str | None
+    name: str
+    missing: list[str]
+
+
+class Accepted(BaseModel):
+    """What this server accepts."""
+
+    body: int
+    pixels: int
+    jobs: bool
+    video: int
+    video_seconds: float

@@ -17,16 +17,18 @@ from starlette.types import ASGIApp
 
 from nedr import __version__
 from nedr.errors import MissingExtraError, NedrError
-from nedr.web import pictures
-from nedr.web.answers import Problem
+from nedr.web import held, jobs, pictures
+from nedr.web.answers import Accepted, Problem
 from nedr.web.bodies import Held
 from nedr.web.guard import CLIENT_GONE, Guard, Heads, Metrics, Token, Visitors
 from nedr.web.limits import Limits, Refusal
 from nedr.web.parameters import only_known
+from nedr.web.store import Store
 from nedr.web.workers import Pool
 
 STATIC = Path(__file__).parent / "static"
-API = ("/v1/dehaze", "/v1/field", "/healthz", "/metrics", "/openapi.json")
+API = ("/v1/dehaze", "/v1/field", "/v1/limits", "/healthz", "/metrics", "/openapi.json")
+KEPT = tuple(f"/v1/{kind}{end}" for kind in ("pictures", "videos", "jobs", "files") for end in ("", "/"))
 
 
 def application(
@@ -46,13 +48,18 @@ def application(
     """
     limits = limits or Limits()
     pool = Pool(limits, weights, workers=limits.workers)
+    shelf = held.Shelf(limits, pool, Store(limits))
+    office = jobs.Office(shelf, weights) if limits.jobs else None
     metrics = Metrics(lambda: pool.admitted)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         pool.warm()  # the first visitor need not wait for the weights
         yield
+        if office:
+            office.close()
         pool.close()
+        shelf.store.close()
 
     app = FastAPI(
         title="nedr",
@@ -65,12 +72,15 @@ def application(
         separate_input_output_schemas=False,
     )
     pictures.add(app, pictures.Desk(limits, pool, Held(limits.waiting)))
-    _add_service(app, metrics)
+    held.add(app, shelf)
+    if office:
+        jobs.add(app, office)
+    _add_service(app, metrics, limits)
     files = _add_page(app)
     _add_errors(app)
     _describe_token(app, is_needed=token is not None)
     inner: ASGIApp = app if token is None else Token(app, token=token)
-    return Guard(Heads(_visitors(inner, hosts, origins)), metrics=metrics, paths=(*files, *API))
+    return Guard(Heads(_visitors(inner, hosts, origins)), metrics=metrics, paths=(*files, *API, *KEPT))
 
 
 def _visitors(app: ASGIApp, hosts: Sequence[str], origins: Sequence[str]) -> ASGIApp:
@@ -85,7 +95,13 @@ def _visitors(app: ASGIApp, hosts: Sequence[str], origins: Sequence[str]) -> ASG
     return Visitors(cors, names=hosts, origins=origins)
 
 
-def _add_service(app: FastAPI, metrics: Metrics) -> None:
+def _add_service(app: FastAPI, metrics: Metrics, limits: Limits) -> None:
+    @app.get("/v1/limits", responses={401: {"model": Problem}, 422: {"model": Problem}})
+    async def accepted() -> Accepted:
+        """What this server accepts: bytes and pixels of a picture, bytes and seconds of a video."""
+        known = {name: getattr(limits, name) for name in ("body", "pixels", "video", "video_seconds")}
+        return Accepted(jobs=limits.jobs > 0, **known)
+
     @app.get("/healthz", responses={422: {"model": Problem}})
     async def healthz() -> dict[str, str]:
         """Whether the server answers."""

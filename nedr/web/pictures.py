@@ -18,9 +18,9 @@ _FILE = {"schema": _BINARY}
 _KINDS = (*tasks.TYPES.values(), "image/heic")
 
 
-def _body(model: type[BaseModel]) -> dict[str, Any]:
+def body(model: type[BaseModel] | None) -> dict[str, Any]:
     """The description of a body: a file as it is, or a form with the file and the parameters as fields."""
-    fields = model.model_json_schema()["properties"]
+    fields = model.model_json_schema()["properties"] if model else {}
     form = {
         "schema": {"type": "object", "required": ["image"], "properties": {"image": _BINARY, **fields}},
         "encoding": {"image": {"contentType": ", ".join(_KINDS)}},
@@ -30,7 +30,7 @@ def _body(model: type[BaseModel]) -> dict[str, Any]:
             "description": "A picture's file; its contents say what it is, whatever Content-Type says. In a form the "
             "parameters may be fields.",
             "required": True,
-            "content": dict.fromkeys(_KINDS, _FILE) | {"multipart/form-data": form},
+            "content": dict.fromkeys(_KINDS, _FILE) | ({"multipart/form-data": form} if model else {}),
         }
     }
 
@@ -38,16 +38,10 @@ def _body(model: type[BaseModel]) -> dict[str, Any]:
 PROBLEMS: dict[int | str, dict[str, Any]] = {
     status: {"model": Problem} for status in (400, 401, 403, 408, 413, 415, 421, 422, 429, 503)
 }
-_PICTURE: dict[int | str, dict[str, Any]] = {
+PICTURE: dict[int | str, dict[str, Any]] = {
     200: {"description": "The picture", "content": dict.fromkeys(tasks.TYPES.values(), _FILE)}
 }
 _FIELD: dict[int | str, dict[str, Any]] = {200: {"model": Field, "content": {"image/png": _FILE}}}
-
-
-class DescribedWithPreview(Described):
-    """How a field is answered, and with what."""
-
-    preview: Annotated[int | None, Query(ge=64, le=2048)] = None
 
 
 @dataclass(frozen=True)
@@ -80,20 +74,20 @@ def add(app: FastAPI, desk: Desk) -> None:
     """Add the interface to the application."""
     pixels = desk.limits.pixels
 
-    @app.post("/v1/dehaze", openapi_extra=_body(Wanted), responses={**PROBLEMS, **_PICTURE}, response_class=Response)
+    @app.post("/v1/dehaze", openapi_extra=body(Wanted), responses={**PROBLEMS, **PICTURE}, response_class=Response)
     async def dehaze(request: Request, _: Annotated[Wanted, Query()]) -> Response:
         """The picture without its haze, in its own format or another; a part of it; or a map of its haze as PNG."""
         return await desk.answer(
             request, Wanted, lambda data, wanted: (tasks.dehazed, (data, pixels, wanted.options()))
         )
 
-    @app.post("/v1/field", openapi_extra=_body(Described), responses={**PROBLEMS, **_FIELD}, response_class=Response)
-    async def field(request: Request, _: Annotated[DescribedWithPreview, Query()]) -> Response:
+    @app.post("/v1/field", openapi_extra=body(Described), responses={**PROBLEMS, **_FIELD}, response_class=Response)
+    async def field(request: Request, _: Annotated[Described, Query()]) -> Response:
         """The picture's haze: JSON, or its transmission at full size as grey PNG of 16 bits (65535 is clear)."""
 
-        def task(data: bytes, wanted: DescribedWithPreview) -> Task:
+        def task(data: bytes, wanted: Described) -> Task:
             if wanted.format == "png":
                 return tasks.transmission, (data, pixels)
-            return tasks.described, (data, pixels, wanted.preview)
+            return tasks.described, (data, pixels)
 
-        return await desk.answer(request, DescribedWithPreview, task)
+        return await desk.answer(request, Described, task)

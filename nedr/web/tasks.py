@@ -2,12 +2,10 @@
 
 import json
 import pickle
-import zlib
-from base64 import b64encode
 from dataclasses import dataclass, replace
 from io import BytesIO
 from pathlib import Path
-from typing import Any, Literal, TypeAlias, get_args
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 from PIL import Image
@@ -17,7 +15,7 @@ from nedr.inference.dehazer import Dehazer
 from nedr.inference.field import HazeField
 from nedr.inference.view import reduce
 from nedr.pictures import images
-from nedr.pictures.arrays import Array, Floats, eight_bits, peak
+from nedr.pictures.arrays import Array, peak
 from nedr.pictures.images import Picture
 
 Map: TypeAlias = Literal["transmission", "depth"]
@@ -40,7 +38,6 @@ TYPES = {
 NAME = "this file"
 LEVEL = 384
 """Pixels: the long side below which a held picture is halved no further."""
-MAP_SCALE = 4
 LOSSY = ("JPEG", "WEBP", "AVIF")
 
 
@@ -87,66 +84,12 @@ def transmission(dehazer: Dehazer, data: bytes, pixels: int) -> Answer:
     return _png(np.asarray(np.rint(t * np.float32(65535)), np.uint16)), TYPES["PNG"]
 
 
-def described(dehazer: Dehazer, data: bytes, pixels: int, preview: int | None = None) -> Answer:
-    """Airlight, density and lattice of a picture as JSON, with a preview of at most that long side. Raises ImageError.
-
-    The field is the whole picture's, in sRGB: what a download will be made with.
-    """
+def described(dehazer: Dehazer, data: bytes, pixels: int) -> Answer:
+    """Airlight, density and lattice of a picture as JSON. Raises ImageError."""
     picture = images.read(data, max_pixels=pixels, name=NAME)
-    colours = picture.to_srgb(picture.pixels)
-    field = dehazer.field(colours)
-    height, width = colours.shape[:2]
-    found = {
-        "width": width,
-        "height": height,
-        "airlight": [round(float(value), 5) for value in field.airlight],
-        "density": round(field.density, 5),
-        "mean_transmission": round(float(field.lattice.mean()), 5),
-        "floor": field.floor,
-        "colour_floor": max(field.rendering.colour_floor, field.floor),
-        "lattice": np.round(field.lattice.astype(float), 5).tolist(),
-    }
-    if preview:
-        found["preview"] = _preview(field, _small(colours, preview))
+    field = dehazer.field(picture)
+    found = _haze(picture, field) | {"floor": field.floor, "lattice": np.round(field.lattice.astype(float), 5).tolist()}
     return json.dumps(found).encode(), "application/json"
-
-
-def _preview(field: HazeField, small: Array) -> dict[str, Any]:
-    height, width = small.shape[:2]
-    packed = _packed(field.transmission(height, width, small))
-    size = -(-height // MAP_SCALE), -(-width // MAP_SCALE)
-    return {
-        "picture": _url(_file(small, "JPEG", quality=92), "jpeg"),
-        "transmission": _url(_file(packed, "PNG", compress_type=zlib.Z_RLE), "png"),  # noise, which packs badly
-        "maps": {kind: _url(_file(field.preview(*size, kind), "PNG"), "png") for kind in get_args(Map)},
-    }
-
-
-def _small(colours: Array, size: int) -> Array:
-    """A picture, grey or RGB, as (h, w, 3) uint8, its long side at most `size`."""
-    image = Image.fromarray(eight_bits(colours)).convert("RGB")
-    image.thumbnail((size, size), Image.Resampling.BOX)
-    return np.asarray(image)
-
-
-def _sixteen_bits(t: Floats) -> Array:
-    return np.asarray(np.rint(t * np.float32(65535)), np.uint16)
-
-
-def _packed(t: Floats) -> Array:
-    """Transmission (h, w) in 16 bits, which a canvas cannot hold: the high byte in red, the low one in green."""
-    held = _sixteen_bits(t)
-    return np.stack([held >> 8, held & 255, np.zeros_like(held)], axis=2).astype(np.uint8)
-
-
-def _file(pixels: Array, format: str, **options: int) -> bytes:
-    file = BytesIO()
-    Image.fromarray(pixels).save(file, format, compress_level=1, **options)
-    return file.getvalue()
-
-
-def _url(data: bytes, kind: str) -> str:
-    return f"data:image/{kind};base64,{b64encode(data).decode()}"
 
 
 def _haze(picture: Picture, field: HazeField) -> dict[str, Any]:
@@ -179,20 +122,19 @@ def hold(dehazer: Dehazer, folder: Path, pixels: int) -> dict[str, Any]:
 
 
 def held_part(dehazer: Dehazer, folder: Path, pixels: int, options: Options) -> Answer:
-    """What `dehazed` gives, of a held picture. Raises UsageError, and FileNotFoundError for one that is gone."""
+    """What `dehazed` gives, of a held picture. Raises UsageError."""
     if options.is_whole and not options.map:
         return dehazed(dehazer, (folder / "original").read_bytes(), pixels, options)
-    try:
-        held: Held = pickle.loads((folder / "about").read_bytes())
-        level = _level(held.sizes, options)
-        levels = _opened_level(folder, level)
-    except FileNotFoundError:
-        held = _prepared(dehazer, folder, pixels)[0]
-        level = _level(held.sizes, options)
-        levels = _opened_level(folder, level)
+    if not (folder / "about").exists():
+        _prepared(dehazer, folder, pixels)
+    held: Held = pickle.loads((folder / "about").read_bytes())
     if options.map:
         return _mapped(held.field, held.sizes[0], options)
-    picture = replace(held.picture, pixels=levels[0], alpha=levels[1], bands=None)
+    level = _level(held.sizes, options)
+    if not (folder / f"pixels{level}.npy").exists():  # gone to make room
+        _prepared(dehazer, folder, pixels)
+    colours, alpha = _opened_level(folder, level)
+    picture = replace(held.picture, pixels=colours, alpha=alpha, bands=None)
     part = _part(picture, held.field, _at_level(options, held.sizes[0], held.sizes[level]))
     return _encoded(part, _target(picture, options), options.quality)
 
@@ -229,8 +171,7 @@ def _opened_level(folder: Path, level: int) -> tuple[Array, Array | None]:
 
 def _level(sizes: list[tuple[int, int]], options: Options) -> int:
     """The smallest level that has at least the pixels that are asked for."""
-    fit = [level for level, size in enumerate(sizes) if max(size) >= 0.99 * options.scale * max(sizes[0])]
-    return fit[-1] if fit and not options.map else 0 if not options.map else len(sizes) - 1
+    return max(level for level, size in enumerate(sizes) if max(size) >= 0.99 * options.scale * max(sizes[0]))
 
 
 def _at_level(options: Options, full: tuple[int, int], size: tuple[int, int]) -> Options:

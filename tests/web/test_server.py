@@ -17,6 +17,10 @@ import nedr
 from nedr.cli.main import main
 
 pytest.importorskip("fastapi")
+
+from nedr.web.limits import Limits
+from nedr.web.server import _within_descriptors
+
 PHOTO = Path(__file__).parents[2] / "examples" / "temple.jpg"
 
 
@@ -83,3 +87,37 @@ def test_a_port_that_cannot_be_is_refused(capsys):
     with pytest.raises(SystemExit):
         main(["serve", "--port", "70000"])
     assert "65535" in capsys.readouterr().err
+
+
+def test_on_every_address_it_prints_one_that_others_can_open_and_its_code(monkeypatch, capsys):
+    monkeypatch.setattr("uvicorn.Server.run", lambda *_, **__: None)
+    monkeypatch.setattr("nedr.web.log.start", lambda: None)
+    monkeypatch.setattr("nedr.web.server._outward", lambda family: "192.168.1.7")
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    assert main(["serve", "--port", "0", "--host", "0.0.0.0", "--token", "secret"]) == 0
+    said = capsys.readouterr()
+    assert re.fullmatch(r"http://192\.168\.1\.7:\d+/\n", said.out)
+    assert "phone" in said.err
+    assert "█" in said.err
+
+
+def test_open_shows_the_page(monkeypatch, capsys):
+    shown = []
+    monkeypatch.setattr("uvicorn.Server.run", lambda *_, **__: time.sleep(1))
+    monkeypatch.setattr("nedr.web.log.start", lambda: None)
+    monkeypatch.setattr("webbrowser.open", shown.append)
+    assert main(["serve", "--port", "0", "--open"]) == 0
+    assert shown == [capsys.readouterr().out.strip()]
+
+
+def test_a_token_that_cannot_be_sent_is_refused_at_the_start(capsys):
+    assert main(["serve", "--port", "0", "--token", "geheimnisträger"]) == 2
+    assert "visible ASCII" in capsys.readouterr().err
+
+
+def test_connections_leave_descriptors_for_the_work(monkeypatch):
+    resource = pytest.importorskip("resource")
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (256, 256))
+    monkeypatch.setattr(resource, "setrlimit", lambda *_: None)
+    limits = _within_descriptors(Limits())
+    assert (limits.connections, limits.per_address) == (192, 192)

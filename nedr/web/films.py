@@ -1,0 +1,79 @@
+"""What a worker's process does with a video: a look at it, and the whole of it without haze."""
+
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from nedr.errors import ImageError, UsageError, missing_extra
+from nedr.inference.dehazer import Dehazer
+from nedr.pictures.job import Job
+from nedr.web.workers import Tick, ticking
+
+STILLS = 6
+SIDE = 1280
+"""Pixels of a still's long side."""
+
+
+def looked(dehazer: Dehazer, folder: Path, name: str, most: float) -> dict[str, Any]:
+    """What the video in `folder/original` is, with frames spread over it written as `still0.jpg` and so on.
+
+    name: what its owner calls it;  most: seconds that it may last. Raises ImageError, UsageError,
+    MissingExtraError.
+    """
+    try:
+        import av
+    except ImportError:
+        raise missing_extra("a video", "video") from None
+
+    from nedr.video.formats import result_suffix
+    from nedr.video.reader import Clip
+
+    path, called = folder / "original", Path(Path(name.replace("\\", "/")).name)
+    suffix = result_suffix(called).lower()
+    with Clip(path, path.with_suffix(suffix), _encoding()) as clip:
+        seconds = (clip.container.duration or 0) / av.time_base
+        size, frames = (clip.still.width, clip.still.height), clip.frames
+        if clip.still.turns % 2:
+            size = size[::-1]
+    if seconds > most:
+        raise UsageError(f"the video lasts {seconds:.0f} s, this server takes {most:g} s; cut it first")
+    stills = [seconds * (k + 0.5) / STILLS for k in range(STILLS)] if seconds > 1 else [0.0]
+    found = [time for k, time in enumerate(stills) if _still(path, suffix, time, folder / f"still{k}.jpg")]
+    if not found:
+        raise ImageError("this file is a video without a frame that can be read")
+    about = {"width": size[0], "height": size[1], "seconds": round(seconds, 3), "frames": frames}
+    return about | {
+        "stills": [round(time, 3) for time in found],
+        "stem": called.stem[:100] or "video",
+        "suffix": suffix,
+    }
+
+
+@ticking
+def made(dehazer: Dehazer, folder: Path, suffix: str, strength: float, tick: Tick) -> list[str]:
+    """Write `folder/result` with the suffix, and give the notes on it. Raises what `nedr.video.pipeline.clear` does."""
+    from nedr.video.pipeline import clear
+
+    job = Job(folder / "original", folder / f"result{suffix}")
+    return list(clear(job, dehazer, strength=strength, overwrite=True, tick=tick).notes)
+
+
+def _still(path: Path, suffix: str, time: float, target: Path) -> bool:
+    """Whether the frame at a time could be written."""
+    from av.video.frame import VideoFrame
+
+    from nedr.video.reader import Clip
+
+    with Clip(path, path.with_suffix(suffix), _encoding(time)) as clip:
+        for item in clip.items():
+            if isinstance(item, VideoFrame):
+                Image.fromarray(clip.small(item, SIDE)).save(target, "JPEG", quality=92)
+                return True
+    return False
+
+
+def _encoding(start: float | None = None) -> Any:
+    from nedr.video.formats import Encoding
+
+    return Encoding(start=start or None)

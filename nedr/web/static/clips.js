@@ -1,0 +1,92 @@
+// Videos: a few frames to look at and set the strength with, then the whole of it in the background. What is at work
+// is remembered by the browser, so it is found again when the page is loaded again.
+import { ask, send } from "./server.js";
+import { add, mark, take } from "./photographs.js";
+import { t } from "./words.js";
+import * as viewer from "./viewer.js";
+
+const $ = (id) => document.getElementById(id);
+const POLL = 1000;
+
+export function isClip(file) {
+  return file.type.startsWith("video/") || /\.(mp4|m4v|mov|mkv|webm|avi|ts|mts|m2ts|mpg|mpeg|wmv|3gp)$/i.test(file.name);
+}
+
+export async function addClip(file, path) {
+  const clip = { stills: "coming", name: file.name }, item = add(file, { path, clip });
+  try {
+    const sent = (share) => mark(item, share < 1 ? "sending" : "working", null, item.sent = share);
+    clip.about = await send(`v1/videos?${new URLSearchParams({ name: file.name.slice(-200) })}`, file, { sent, signal: item.stop.signal });
+    clip.id = clip.about.id;
+    clip.stills = "here";
+    for (const [number, seconds] of clip.about.stills.entries()) {
+      const blob = await (await ask(`v1/videos/${clip.id}/stills/${number}`)).blob();
+      const clock = `${Math.floor(seconds / 60)}:${String(Math.floor(seconds % 60)).padStart(2, "0")}`;
+      add(new File([blob], `${file.name} ${clock}`, { type: "image/jpeg" }), { clip });
+    }
+    take(item); // the placeholder; its frames stay
+  } catch (error) {
+    if (error.name !== "AbortError") mark(item, "failed", error);
+  }
+}
+
+// Work in the background
+
+function remembered() {
+  return JSON.parse(localStorage.getItem("jobs") || "[]");
+}
+
+function remember(jobs) {
+  localStorage.setItem("jobs", JSON.stringify(jobs));
+}
+
+export async function start(say) {
+  const { clip, strength } = viewer.current();
+  const job = await (await ask("v1/jobs", { method: "POST", json: { video: clip.id, strength } })).json();
+  remember([...remembered(), job.id]);
+  follow(job.id, say);
+}
+
+async function follow(id, say) {
+  const line = document.createElement("li");
+  line.innerHTML = '<span class="name"></span> <progress max="1"></progress> <span class="state quiet" role="status"></span> <a class="button small" hidden></a> <button class="plain small" type="button">×</button>';
+  $("jobs").append(line);
+  line.querySelector("button").setAttribute("aria-label", t("stop"));
+  let over = false;
+  line.querySelector("button").addEventListener("click", () => {
+    over = true;
+    forget(id, line);
+    ask(`v1/jobs/${id}`, { method: "DELETE" }).catch(() => {});
+  });
+  while (!over) {
+    const job = await ask(`v1/jobs/${id}`).then((answer) => answer.json(), (error) => (error.code === "gone" ? null : undefined));
+    if (job === null) return forget(id, line);
+    if (job) {
+      tell(job, line, say);
+      if (["done", "failed"].includes(job.state)) return;
+    }
+    await new Promise((go) => setTimeout(go, POLL));
+  }
+}
+
+function forget(id, line) {
+  remember(remembered().filter((other) => other !== id));
+  line.remove();
+}
+
+function tell(job, line) {
+  const bar = line.querySelector("progress"), link = line.querySelector("a"), words = line.querySelector(".state");
+  line.querySelector(".name").textContent = job.name;
+  bar.hidden = ["done", "failed"].includes(job.state);
+  if (job.total) bar.value = job.done / job.total;
+  if (job.state === "done") {
+    Object.assign(link, { href: job.file, download: job.name, textContent: t("clipSave"), hidden: false });
+    words.textContent = t("done");
+  } else if (job.state === "failed") words.textContent = t("clipFailed", { error: job.error });
+  else words.textContent = job.done ? t("clipWorking", { done: job.done, all: job.total || "?" }) : t("clipWaiting");
+}
+
+export function listen(say) {
+  for (const id of remembered()) follow(id, say);
+  $("clip-start").addEventListener("click", () => start(say).catch((error) => say(error.words || String(error), error)));
+}

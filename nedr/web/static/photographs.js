@@ -1,0 +1,100 @@
+// The photographs of the page: each is waiting, working, done or failed, and has its own strength.
+import { ask, send } from "./server.js";
+
+const AT_ONCE = 2; // photographs that are sent at the same time
+export const items = [];
+const queue = [];
+let working = 0;
+export const heard = new EventTarget(); // "change" with the item, "added", "removed"
+
+export function tell(kind, item) {
+  heard.dispatchEvent(Object.assign(new Event(kind), { item }));
+}
+
+export function add(file, { path = file.name, clip = null, strength = 1 } = {}) {
+  const item = { file, path, name: path.split("/").pop(), clip, strength, state: "waiting", stop: new AbortController() };
+  items.push(item);
+  tell("added", item);
+  if (clip?.stills !== "coming") enqueue(item);
+  return item;
+}
+
+export function enqueue(item) {
+  item.error = null;
+  mark(item, "waiting");
+  queue.push(item);
+  while (working < AT_ONCE && queue.length) work();
+}
+
+// Out of the list, on this side only.
+export function take(item) {
+  item.stop.abort();
+  items.splice(items.indexOf(item), 1);
+  if (queue.includes(item)) queue.splice(queue.indexOf(item), 1);
+  if (item.thumb) URL.revokeObjectURL(item.thumb);
+  tell("removed", item);
+}
+
+// A video goes with all its frames.
+export function remove(item) {
+  for (const one of item.clip ? items.filter((other) => other.clip === item.clip) : [item]) {
+    take(one);
+    if (one.id) ask(`v1/pictures/${one.id}`, { method: "DELETE" }).catch(() => {});
+  }
+}
+
+export function mark(item, state, error = null) {
+  Object.assign(item, { state, error });
+  tell("change", item);
+}
+
+async function work() {
+  working += 1;
+  while (queue.length) await prepare(queue.shift());
+  working -= 1;
+}
+
+async function prepare(item) {
+  try {
+    await keep(item);
+    await draw(item);
+    mark(item, "done");
+  } catch (error) {
+    if (error.name !== "AbortError") mark(item, "failed", error);
+  }
+}
+
+async function keep(item) {
+  const sent = (share) => mark(item, share < 1 ? "sending" : "working", null, item.sent = share);
+  item.about = await send("v1/pictures", item.file, { sent, signal: item.stop.signal });
+  item.id = item.about.id;
+}
+
+// A kept picture as it is asked for; what the server has let go of is sent again.
+export async function picture(item, asked, signal) {
+  const path = () => `v1/pictures/${item.id}/dehazed?${new URLSearchParams(asked)}`;
+  try {
+    return await ask(path(), { signal });
+  } catch (error) {
+    if (error.code !== "gone") throw error;
+    await keep(item);
+    return ask(path(), { signal });
+  }
+}
+
+export function shown(item) {
+  return item.about?.transparent ? { format: "png" } : { format: "jpeg", quality: 95 };
+}
+
+export async function bitmap(item, asked, signal) {
+  return createImageBitmap(await (await picture(item, asked, signal)).blob());
+}
+
+// The photograph's result in the filmstrip.
+export async function draw(item) {
+  const { width, height } = item.about, asked = { strength: item.strength, scale: Math.min(1, 240 / Math.max(width, height)) };
+  const blob = await (await picture(item, { ...asked, ...shown(item) })).blob();
+  if (item.thumb) URL.revokeObjectURL(item.thumb);
+  item.thumb = URL.createObjectURL(blob);
+  tell("change", item);
+}

@@ -1,0 +1,149 @@
+"""What is kept for callers for a while: pictures, videos and results, in a folder of its own that goes with the server.
+
+Everything has an unguessable name, a bound in bytes, and an end: what was not used for long goes first.
+"""
+
+import contextlib
+import os
+import secrets
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from nedr.errors import UsageError
+from nedr.web.limits import Limits, Refusal
+
+PREFIX = "nedr-serve-"
+
+
+@dataclass(eq=False)
+class Entry:
+    """Something that is kept: `folder` holds its files, `about` what is told of it, `bytes` what it counts for.
+
+    spare: files that can be made again, so that they go before whole entries do
+    """
+
+    name: str
+    folder: Path
+    about: dict[str, Any] = field(default_factory=dict)
+    bytes: int = 0
+    used: float = field(default_factory=time.monotonic)
+    pins: int = 0
+    spare: tuple[str, ...] = ()
+
+    @contextlib.contextmanager
+    def pinned(self) -> Iterator[None]:
+        """Keep it as long as it is worked with."""
+        self.pins += 1
+        try:
+            yield
+        finally:
+            self.pins -= 1
+            self.used = time.monotonic()
+
+
+class Store:
+    """Entries by name. Raises UsageError where no folder can be made."""
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._entries: dict[str, Entry] = {}
+        self._root: Path | None = None
+
+    def open(self) -> Entry:
+        """A new entry with an empty folder."""
+        entry = Entry(secrets.token_urlsafe(18), self._folder() / secrets.token_hex(8))
+        entry.folder.mkdir(mode=0o700)
+        self._entries[entry.name] = entry
+        return entry
+
+    def find(self, name: str) -> Entry:
+        """An entry, used now. Raises Refusal 404."""
+        entry = self._entries.get(name)
+        if entry is None:
+            raise Refusal(404, "this is not kept here (any more); send the file again", "gone")
+        entry.used = time.monotonic()
+        return entry
+
+    def has(self, name: str) -> bool:
+        """Whether an entry is kept."""
+        return name in self._entries
+
+    def weigh(self, entry: Entry) -> None:
+        """Count an entry's files anew, and let others go where all are too much.
+
+        Raises Refusal 507 where what is in use leaves no room; the entry is dropped then.
+        """
+        entry.bytes = _size(entry.folder)
+        with entry.pinned():
+            self.tidy()
+        if self.bytes > self._limits.store:
+            self.drop(entry)
+            raise Refusal(507, "there is no room left for this on the server; try again later", "no_room")
+
+    def drop(self, entry: Entry) -> None:
+        """Delete an entry with its files."""
+        self._entries.pop(entry.name, None)
+        shutil.rmtree(entry.folder, ignore_errors=True)
+
+    @property
+    def bytes(self) -> int:
+        """What all entries count for."""
+        return sum(entry.bytes for entry in self._entries.values())
+
+    def tidy(self) -> None:
+        """Let go what was not used for long, and, where all is too much, what was not used for longest."""
+        old = time.monotonic() - self._limits.kept_seconds
+        free = sorted((one for one in self._entries.values() if not one.pins), key=lambda one: one.used)
+        for entry in free:
+            if entry.used < old:
+                self.drop(entry)
+        for lighten in (self._thin, self.drop):
+            for entry in free:
+                if self.bytes <= self._limits.store:
+                    return
+                lighten(entry)
+
+    def _thin(self, entry: Entry) -> None:
+        for name in entry.spare:
+            (entry.folder / name).unlink(missing_ok=True)
+        entry.bytes = _size(entry.folder) if entry.folder.exists() else 0
+
+    def close(self) -> None:
+        """Delete everything."""
+        self._entries.clear()
+        if self._root is not None:
+            shutil.rmtree(self._root, ignore_errors=True)
+            self._root = None
+
+    def _folder(self) -> Path:
+        if self._root is None:
+            try:
+                _sweep(Path(tempfile.gettempdir()))
+                self._root = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-"))
+            except OSError as error:
+                raise UsageError(
+                    f"no temporary folder can be written ({error}); set TMPDIR, or in a container add --tmpfs /tmp"
+                ) from None
+        return self._root
+
+
+def _size(folder: Path) -> int:
+    return sum(file.stat().st_size for file in folder.iterdir())
+
+
+def _sweep(folder: Path) -> None:
+    """Delete what servers left behind that were killed."""
+    if os.name != "posix":
+        return
+    for left in folder.glob(f"{PREFIX}*-*"):
+        try:
+            os.kill(int(left.name.removeprefix(PREFIX).partition("-")[0]), 0)
+        except ProcessLookupError:
+            shutil.rmtree(left, ignore_errors=True)
+        except (ValueError, PermissionError):
+            continue
