@@ -239,7 +239,7 @@ def test_attachments_and_what_a_camera_writes_come_along(folder, nedr):
     assert nedr("clip.mkv", "-o", "clear.mp4") == (
         0,
         ["clip.mkv -> clear.mp4"],
-        ["nedr: clip.mkv: its attachment stream 2 is left out, which .mp4 cannot hold"],
+        ["nedr: clip.mkv: its font.ttf attachment stream 2 is left out, which .mp4 cannot hold"],
     )
 
 
