@@ -392,6 +392,8 @@ def _format_notes(image: ImageFile.ImageFile, data: bytes, kind: str) -> Iterato
         yield f"the main one of {frames} pictures in the file; the others are left out"
     if kind == "AVIF" and (at := data.find(b"av1C")) >= 0 and data[at + 6 : at + 7] and data[at + 6] & 64:
         yield "more than 8 bits per sample read as 8"
+    if kind == "HEIF" and (image.info.get("aux") or image.info.get("depth_images")):
+        yield "what accompanies the picture in the file (gain map, depth, mattes) left out"
     if kind == "HEIF" and image.info.get("bit_depth", 8) > 8:
         yield "more than 8 bits per sample read as 8"
 

@@ -17,12 +17,12 @@ from nedr.pictures.icc import is_usable
 
 _ORIENTATION, _EXIF_IFD, _GPS_IFD, _INTEROP_IFD = 0x0112, 0x8769, 0x8825, 0xA005
 _SIZES = {0x0100: 0x0101, 0x0101: 0x0100, 0xA002: 0xA003, 0xA003: 0xA002}  # width and height, each with the other
-_IPTC, _PHOTOSHOP = 33723, 34377
+_IPTC, _PHOTOSHOP, _LAYERS = 33723, 34377, 37724
 _INTEGERS = {1: "B", 3: "H", 4: "I"}  # EXIF's integer types as struct knows them
 
-# Tags of a TIFF directory that say how its pixels lie (or hold them: 37724, Photoshop's layers); not EXIF.
+# Tags of a TIFF directory that say how its pixels lie, or hold them; not EXIF.
 _LAYOUT_TAGS = frozenset({*range(254, 267), 273, *range(277, 282), *range(284, 286), 290, 291, 292, 293, 297, 301})
-_LAYOUT_TAGS |= {*range(317, 326), 330, *range(332, 348), *range(512, 533), 700, _IPTC, _PHOTOSHOP, 34675, 37724}
+_LAYOUT_TAGS |= {*range(317, 326), 330, *range(332, 348), *range(512, 533), 700, _IPTC, _PHOTOSHOP, 34675, _LAYERS}
 
 _TIFF_COMPRESSIONS = {"raw", "packbits", "tiff_lzw", "tiff_adobe_deflate"}
 _TIFF_NAMES = {_IPTC: "IPTC", _PHOTOSHOP: "Photoshop's data"}
@@ -100,7 +100,8 @@ def _found(image: ImageFile.ImageFile, data: bytes) -> tuple[Metadata, tuple[str
     if isinstance(image, JpegImagePlugin.JpegImageFile):
         return _with_jpeg(info, image, data, notes)
     if isinstance(image, TiffImagePlugin.TiffImageFile):
-        return _with_tiff(info, image), notes
+        layers = ("Photoshop's layers left out, which show the picture as it was",) if _LAYERS in image.tag_v2 else ()
+        return _with_tiff(info, image), (*notes, *layers)
     if image.format == "WEBP":
         lossless = b"VP8L" in data[12:16] or (data[12:16] == b"VP8X" and b"VP8 " not in _riff_chunks(data))
         info = replace(info, saving={"lossless": lossless})

@@ -194,6 +194,12 @@ def test_tags_travel_and_none_is_invented(bigtiff):
     assert not {282, 283, 296}.intersection(tiff.pages(encode(read(plain)))[0])
 
 
+def test_photoshops_layers_are_named():
+    found = read(pictures.tiff(pictures.noise(9, 11), {37724: (1, list(b"Adobe Photoshop Document Data Block"))}))
+    assert found.notes == ("Photoshop's layers left out, which show the picture as it was",)
+    assert 37724 not in tiff.pages(encode(found))[0]
+
+
 def test_a_directory_that_leads_back_to_itself_ends():
     data = bytearray(tiff.write(pictures.noise(9, 11), "raw", ImageFileDirectory_v2()))
     first = int.from_bytes(data[4:8], "little")
