@@ -52,11 +52,11 @@ def looked(dehazer: Dehazer, folder: Path, name: str, most: float) -> dict[str, 
 
 @ticking
 def made(dehazer: Dehazer, folder: Path, suffix: str, strength: float, tick: Tick) -> list[str]:
-    """Write `folder/result` with the suffix, and give the notes on it. Raises what `nedr.video.pipeline.clear` does."""
-    from nedr.video.pipeline import clear
+    """Write `folder/result` with the suffix, and give the notes on it. Raises what `nedr.video.pipeline.dehaze` does."""
+    from nedr.video.pipeline import dehaze
 
     job = Job(folder / "original", folder / f"result{suffix}")
-    return list(clear(job, dehazer, strength=strength, overwrite=True, tick=tick).notes)
+    return list(dehaze(job, dehazer, strength=strength, overwrite=True, tick=tick).notes)
 
 
 def _still(path: Path, suffix: str, time: float, target: Path) -> bool:
