@@ -8,8 +8,6 @@ Visible Edges, Image Analysis & Stereology 27 (2008). They say how much a method
 halos and over-correction raise e and r too.
 """
 
-import csv
-import io
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -23,6 +21,7 @@ from numpy.typing import NDArray
 
 from nedr.errors import ImageError, UsageError
 from nedr.evaluation.paired import Method, Picture8, rgb8
+from nedr.evaluation.tables import as_csv, as_markdown
 from nedr.pictures import images
 from nedr.pictures.arrays import Floats, luma
 
@@ -110,23 +109,21 @@ def describe(
 
 def csv_table(scores: Sequence[BlindScore]) -> str:
     """One line per picture and method: picture, method, e, r, sigma."""
-    text = io.StringIO()
-    table = csv.writer(text, lineterminator="\n")
-    table.writerow(["picture", "method", *MEASURES])
+    rows = []
     for score in scores:
         numbers = [f"{getattr(score.visibility, measure):.6f}" for measure in MEASURES]
-        table.writerow([score.picture, score.method, *numbers])
-    return text.getvalue()
+        rows.append([score.picture, score.method, *numbers])
+    return as_csv(["picture", "method", *MEASURES], rows)
 
 
 def markdown_table(scores: Sequence[BlindScore]) -> str:
     """One row per method, the protocol below."""
-    lines = ["| method | pictures | e | r | sigma |", "|---|---:|---:|---:|---:|"]
+    rows = []
     for method in dict.fromkeys(score.method for score in scores):
         own = [score.visibility for score in scores if score.method == method]
         cells = [f"{fmean(getattr(row, measure) for row in own):.3f}" for measure in MEASURES]
-        lines.append(f"| {method} | {len(own)} | {' | '.join(cells)} |")
-    return "\n".join([*lines, "", PROTOCOL, ""])
+        rows.append([method, str(len(own)), *cells])
+    return as_markdown(["method", "pictures", *MEASURES], rows, [PROTOCOL])
 
 
 def _visible(values: Floats) -> Mask:

@@ -24,6 +24,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from nedr.errors import ImageError, NedrError, UsageError
 from nedr.evaluation import metrics
+from nedr.evaluation.tables import as_csv, as_markdown
 from nedr.inference.dehazer import Dehazer
 from nedr.inference.field import HazeField
 from nedr.inference.onnx import Network
@@ -219,27 +220,25 @@ def means(scores: Sequence[Score]) -> list[SetMean]:
 
 def csv_table(scores: Sequence[Score]) -> str:
     """One line per picture and method: set, hazy, clear, method, psnr, ssim, ciede2000."""
-    text = io.StringIO()
-    table = csv.writer(text, lineterminator="\n")
-    table.writerow([*COLUMNS, "method", *MEASURES])
+    rows = []
     for score in scores:
         numbers = [f"{getattr(score, measure):.6f}" for measure in MEASURES]
-        table.writerow([score.pair.set, score.pair.hazy, score.pair.clear, score.method, *numbers])
-    return text.getvalue()
+        rows.append([score.pair.set, score.pair.hazy, score.pair.clear, score.method, *numbers])
+    return as_csv([*COLUMNS, "method", *MEASURES], rows)
 
 
 def markdown_table(scores: Sequence[Score], notes: Sequence[str] = ()) -> str:
     """One row per set, the methods side by side, the protocol and the notes below, a paragraph each."""
-    rows: dict[str, dict[str, SetMean]] = {}
+    sets: dict[str, dict[str, SetMean]] = {}
     for mean in means(scores):
-        rows.setdefault(mean.set, {})[mean.method] = mean
+        sets.setdefault(mean.set, {})[mean.method] = mean
     methods = list(dict.fromkeys(score.method for score in scores))
-    lines = [f"| set | pairs | {' | '.join(methods)} |", "|---|---:|" + "---|" * len(methods)]
-    for name, row in rows.items():
-        cells = [_cell(row.get(method)) for method in methods]
-        lines.append(f"| {name} | {max(mean.count for mean in row.values())} | {' | '.join(cells)} |")
+    rows = [
+        [name, str(max(mean.count for mean in row.values())), *(_cell(row.get(method)) for method in methods)]
+        for name, row in sets.items()
+    ]
     below = ["Each cell: PSNR / SSIM / CIEDE2000. " + PROTOCOL, *notes]
-    return "\n".join([*lines, *(line for text in below for line in ("", text)), ""])
+    return as_markdown(["set", "pairs", *methods], rows, below, marks=["---", "---:", *["---"] * len(methods)])
 
 
 def write_tables(
