@@ -1,6 +1,7 @@
 """`nedr train`, `nedr ablate` and `nedr export`: weights and how they come about."""
 
 import argparse
+import math
 import sys
 from pathlib import Path
 
@@ -22,6 +23,10 @@ def _train_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE", help="in place of the file's, as optim.steps=500"
     )
+    parser.add_argument("--packed", type=Path, metavar="FILE.npz", help="of `nedr pack`, in place of folders")
+    parser.add_argument("--minutes", type=float, default=math.inf, help="stop after so long; the same call goes on")
+    parser.add_argument("--compile", action="store_true", help="compile the network first, which takes a while")
+    parser.add_argument("--force", action="store_true", help="resume although seed, losses, rates or others changed")
     parser.add_argument("--threads", type=words.count, help="the most that one process computes with (one per core)")
     parser.add_argument("--accelerator", choices=["auto", "cpu", "cuda"], default="auto", help="train on what (auto)")
     parser.add_argument("--devices", type=words.count, default=1, help="how many to train on (1)")
@@ -47,6 +52,7 @@ def _train(arguments: argparse.Namespace) -> int:
             validation=arguments.val,
             init=arguments.init,
             hazy=arguments.hazy,
+            packed=arguments.packed,
         )
         if arguments.threads:
             torch.set_num_threads(arguments.threads)
@@ -58,9 +64,34 @@ def _train(arguments: argparse.Namespace) -> int:
         )
         if arguments.devices * arguments.nodes > 1:
             fabric.launch()
-        weights = loop.fit(run, paths, fabric=fabric)
+        how = {"force": arguments.force, "minutes": arguments.minutes, "compiled": arguments.compile}
+        weights = loop.fit(run, paths, fabric=fabric, **how)
     if fabric.is_global_zero:
         print(weights)
+    return 0
+
+
+def _pack_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("target", type=Path, metavar="OUT.npz")
+    parser.add_argument("--config", required=True, metavar="FILE", help="of the run, which says what is left out")
+    _add_pictures(parser)
+    parser.add_argument("--side", type=words.count, default=256, help="pixels a side of every picture (256)")
+    parser.add_argument("--megabytes", type=words.count, default=25, help="the most that the file may take (25)")
+    words.add_overwrite(parser)
+
+
+def _pack(arguments: argparse.Namespace) -> int:
+    telling.refuse_existing([arguments.target], arguments.overwrite)
+    with telling.needs("nedr pack", "train"):
+        from nedr.training import config, packed
+
+        run = config.load(config.TrainConfig, arguments.config)
+        where = {name: getattr(arguments, name) for name in ("clear", "depth", "labels")}
+        pictures = packed.sources(run, config.Paths(arguments.target, **where))
+        how = {"side": arguments.side, "limit": arguments.megabytes * 1_000_000, "overwrite": arguments.overwrite}
+        quality = packed.write(arguments.target, pictures, **how)
+    size = arguments.target.stat().st_size / 1e6
+    print(f"{arguments.target}  {len(pictures)} pictures  {size:.1f} MB  quality {quality}")
     return 0
 
 
@@ -71,6 +102,7 @@ def _ablate_arguments(parser: argparse.ArgumentParser) -> None:
     _add_pictures(parser)
     parser.add_argument("--steps", required=True, type=words.count, help="of every run")
     parser.add_argument("--seeds", type=words.count, default=3, help="runs of each variant (3)")
+    parser.add_argument("--equal-time", action="store_true", help="as many steps as cost what the full network's do")
     parser.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE", help="in place of the file's, as data.batch=4"
     )
@@ -98,7 +130,8 @@ def _ablate(arguments: argparse.Namespace) -> int:
             text = f"{done} of {total}: {result.variant}, seed {result.seed}: {result.all:.2f} dB"
             print(text, file=sys.stderr, flush=True)
 
-        results = ablate.ablate(recipe, paths, steps=arguments.steps, seeds=arguments.seeds, progress=told)
+        how = {"steps": arguments.steps, "seeds": arguments.seeds, "equal_time": arguments.equal_time}
+        results = ablate.ablate(recipe, paths, **how, progress=told)
         print(ablate.markdown_table(results, recipe.model), end="", flush=True)
     return 0
 
@@ -132,7 +165,8 @@ def _add_pictures(parser: argparse.ArgumentParser) -> None:
 
 
 VERBS = {
+    "pack": Verb("put training pictures into one small file", _pack_arguments, _pack),
     "train": Verb("train a network", _train_arguments, _train),
-    "ablate": Verb("train without KAN-CID, IDRM and DREM in turn, and compare", _ablate_arguments, _ablate),
+    "ablate": Verb("train without KAN, IDRM and DREM in turn, and compare", _ablate_arguments, _ablate),
     "export": Verb("convert trained weights to ONNX, checked against torch", _export_arguments, _export),
 }

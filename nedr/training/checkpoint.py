@@ -1,6 +1,7 @@
 """Checkpoints to resume a run from, and published weights: safetensors with the network's configuration inside."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -34,14 +35,18 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     return state
 
 
-def save_weights(model: NeDR | Rehazing, path: str | Path) -> None:
-    """Publish a network: its tensors as safetensors, its configuration in the header."""
+def save_weights(model: NeDR | Rehazing, path: str | Path, *, views: Mapping[str, int] | None = None) -> None:
+    """Publish a network: its tensors as safetensors, its configuration in the header.
+
+    views: how many it has learnt from, by stage and size, as {"warm-up 96x128": 523000}.
+    """
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = target.with_suffix(".tmp")
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
     format = FORMAT if isinstance(model, NeDR) else REHAZING_FORMAT
-    save_file(tensors, temporary, metadata={"format": format, "config": configuration.to_json(model.config)})
+    metadata = {"format": format, "config": configuration.to_json(model.config), "views": json.dumps(views or {})}
+    save_file(tensors, temporary, metadata=metadata)
     temporary.replace(target)
 
 
@@ -51,6 +56,16 @@ def load_weights(path: str | Path) -> NeDR:
     if not isinstance(model, NeDR):
         raise NedrError(f"{path}: expected a network that removes haze, found the networks that make it")
     return model
+
+
+def views_of(path: str | Path) -> dict[str, int]:
+    """How many views published weights have learnt from, by stage and size. Raises NedrError for any other file."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            views: dict[str, int] = json.loads((file.metadata() or {}).get("views", "{}"))
+    except Exception as error:
+        raise NedrError(f"cannot read weights {path}: {error}") from error
+    return views
 
 
 def is_first_format(path: str | Path) -> bool:

@@ -5,7 +5,7 @@ import difflib
 import json
 import tomllib
 import types
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
@@ -16,6 +16,9 @@ from nedr.training.data import DataConfig
 from nedr.training.synthesis import HazeConfig
 
 T = TypeVar("T")
+
+# What may differ when a run goes on: how long it is, and what changes nothing that it learns.
+FREE = ("optim.steps", "optim.decay", "data.workers", "log.")
 
 
 @dataclass(frozen=True)
@@ -66,6 +69,9 @@ class UnpairedConfig:
     supervised: float = 1.0  # warm-up's terms, on haze drawn on the same clear pictures
     identity: float = 0.0  # a clear picture must stay as it is
     perceptual: float = 0.0  # on the clear pictures' cycle
+    known_haze: float = 0.0  # t and A that G finds in rehazed pictures, which are known
+    dark_channel: float = 0.0  # what is left of the dark channel in results, which haze raises
+    depth_mean: float = 0.0  # D(J) is scaled to this mean, as only its product with beta is seen; 0 leaves it
     beta: tuple[float, float] = (0.6, 1.8)  # densities that rehazing is asked for
     airlight: Literal["estimated", "brightest"] = "estimated"  # of rehazing: as found or drawn, or max(J) as published
     depth_range: tuple[float, float] = (0.05, 3.0)  # what the depth network can say
@@ -79,6 +85,8 @@ class UnpairedConfig:
             raise ValueError("the ITS protocol has no supervision: expected unpaired.supervised = 0")
         if not 0.0 < self.depth_range[0] < self.depth_range[1]:
             raise ValueError(f"depth_range needs 0 < low < high, found {self.depth_range}")
+        if self.depth_mean < 0.0:
+            raise ValueError(f"expected depth_mean >= 0, found {self.depth_mean}")
 
 
 @dataclass(frozen=True)
@@ -116,6 +124,7 @@ class Paths:
     labels: Path | None = None  # sky masks and relative distances of the clear pictures
     init: Path | None = None  # published weights to start from
     hazy: Path | None = None  # real hazy photographs, for the unpaired stage
+    packed: Path | None = None  # a file of `packed.write` in place of folders: samples are drawn on the device
 
 
 def load(cls: type[T], path: str | Path, overrides: Mapping[str, Any] | None = None) -> T:
@@ -172,6 +181,30 @@ def from_dict(cls: type[T], data: Mapping[str, Any], *, where: str = "configurat
 def to_json(config: Any) -> str:
     """A dataclass as compact JSON, to travel inside weights and checkpoints; `from_dict` reads it back."""
     return json.dumps(dataclasses.asdict(config), separators=(",", ":"))
+
+
+def changes(recorded: str, config: TrainConfig, *, where: str = "configuration") -> list[str]:
+    """What a run was told otherwise than `config`, as "seed = 1 (now 2)"; how long it is to be is not compared.
+
+    recorded: the run's configuration as `to_json` gives it; what it does not hold has its default. Raises UsageError
+    for a record that this version cannot read.
+    """
+    before = from_dict(TrainConfig, json.loads(recorded), where=where)
+    return list(_differences(dataclasses.asdict(before), dataclasses.asdict(config)))
+
+
+def _differences(before: Any, after: Any, where: str = "") -> Iterator[str]:
+    if isinstance(before, dict) and isinstance(after, dict):
+        for key in after:
+            yield from _differences(before[key], after[key], f"{where}.{key}" if where else key)
+    elif before != after and not where.startswith(FREE):
+        yield f"{where} = {_shown(before)} (now {_shown(after)})"
+
+
+def _shown(value: Any) -> str:
+    if value is None or isinstance(value, dict):
+        return "no table" if value is None else "a table"
+    return json.dumps(value)
 
 
 def _convert(hint: Any, value: Any, where: str) -> Any:

@@ -1,14 +1,17 @@
 """Training: one configuration, one loop, for the warm-up and the unpaired stage alike."""
 
+import math
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from lightning_fabric import Fabric
 from torch import Tensor
 
+from nedr.errors import NedrError, UsageError
 from nedr.training.config import Paths, TrainConfig
-from nedr.training.stream import batches
+from nedr.training.stream import batches, packed_samples
 from nedr.training.unpaired import UnpairedRun
 from nedr.training.validation import Validation
 from nedr.training.warmup import CHECKPOINT, WEIGHTS, Run, mean_of_processes
@@ -19,11 +22,24 @@ def begin(config: TrainConfig, paths: Paths, fabric: Fabric) -> Run:
     return UnpairedRun(config, paths, fabric) if config.unpaired else Run(config, paths, fabric)
 
 
-def fit(config: TrainConfig, paths: Paths, *, fabric: Fabric | None = None, progress: bool = True) -> Path:
+def fit(
+    config: TrainConfig,
+    paths: Paths,
+    *,
+    fabric: Fabric | None = None,
+    progress: bool = True,
+    force: bool = False,
+    minutes: float = math.inf,
+    compiled: bool = False,
+) -> Path:
     """Train, resuming from `paths.out` if a checkpoint is there; returns the file of the averaged weights.
 
     Logs every term, the throughput, validation PSNR per set and picture grids to TensorBoard under `paths.out`.
-    Raises UsageError for unusable pictures or configuration, NedrError when training diverges.
+    force: go on from a checkpoint also when its run was told otherwise, as of the seed, a loss or a rate.
+    minutes: stop after so long, with a checkpoint from which the same call goes on. compiled: `torch.compile` first.
+
+    Raises UsageError for unusable pictures or configuration and for a checkpoint of another one, NedrError when
+    training diverges, or ends in a state that is not worth keeping.
     """
     from torch.utils.tensorboard import SummaryWriter
     from tqdm import tqdm
@@ -31,10 +47,11 @@ def fit(config: TrainConfig, paths: Paths, *, fabric: Fabric | None = None, prog
     fabric = fabric or Fabric(accelerator="cpu", devices=1)
     run = begin(config, paths, fabric)
     if (paths.out / CHECKPOINT).exists():
-        run.resume(paths.out / CHECKPOINT)
+        run.resume(paths.out / CHECKPOINT, force=force)
     validation = Validation(paths.validation) if paths.validation else None
-    share = batches(config, paths, run.step, rank=fabric.global_rank, world=fabric.world_size)
-    loader = fabric.setup_dataloaders(share, use_distributed_sampler=False)
+    if compiled:
+        run.model.compile(dynamic=True)
+    loader = stream(run)
     with SummaryWriter(str(paths.out / "log")) as log:
         shown = progress and fabric.is_global_zero
         bar = tqdm(loader, initial=run.step, total=config.optim.steps, disable=not shown, unit="step", mininterval=5)
@@ -48,8 +65,30 @@ def fit(config: TrainConfig, paths: Paths, *, fabric: Fabric | None = None, prog
                     log.add_scalar(f"train/{name}", value, run.step)
                 bar.set_postfix(loss=f"{values['total']:.4f}", refresh=False)
             report(run, batch, validation, log)
+            if time.monotonic() - began > 60 * minutes:
+                break
+    return finished(run)
+
+
+def stream(run: Run) -> Iterable[dict[str, Tensor]]:
+    """The batches that are left to a run, on its device. Raises UsageError for unusable pictures."""
+    config, paths, fabric = run.config, run.paths, run.fabric
+    if paths.packed is None:
+        share = batches(config, paths, run.step, rank=fabric.global_rank, world=fabric.world_size)
+        return fabric.setup_dataloaders(share, use_distributed_sampler=False)  # type: ignore[return-value]
+    if fabric.world_size > 1:
+        raise UsageError("packed pictures are for one device: expected --devices 1")
+    return packed_samples(config, paths.packed, fabric.device).batches(run.step, config.optim.steps)
+
+
+def finished(run: Run) -> Path:
+    """The file of the averaged weights after the last step. Raises NedrError if these are not worth keeping."""
     run.save()
-    return paths.out / WEIGHTS
+    file = run.paths.out / WEIGHTS
+    if run.saved != run.step:
+        kept = f"{file} holds those of step {run.saved}" if run.saved else "no weights were written"
+        raise NedrError(f"transmission was a constant at the last step, {run.step}: {kept}")
+    return file
 
 
 def report(run: Run, batch: dict[str, Tensor], validation: Validation | None, log: Any) -> None:

@@ -1,7 +1,9 @@
 """The samples of a run by number, step by step: the same for every process, and after every interruption."""
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -17,7 +19,10 @@ from nedr.training.data import (
     Together,
     depth_pairs,
     list_images,
+    view_size,
 )
+from nedr.training.device_haze import DeviceHaze
+from nedr.training.packed import read
 
 
 class Stream(Sampler[int]):
@@ -60,11 +65,33 @@ def samples(config: TrainConfig, paths: Paths) -> Dataset[dict[str, Tensor]]:
     return Together(synthetic, real, DrawnHaze(unpaired.beta, config.haze, seed=seed))
 
 
+def packed_samples(config: TrainConfig, file: Path, device: torch.device) -> DeviceHaze:
+    """What a run learns from packed pictures, drawn on a device. Raises UsageError for another stage than warm-up."""
+    if config.unpaired:
+        raise UsageError("packed pictures are for the warm-up: the unpaired stage reads --hazy, --clear and --depth")
+    return DeviceHaze(read(file, device), config.data, config.haze, seed=config.seed)
+
+
 def first_views(config: TrainConfig, paths: Paths, *, count: int = 16) -> Tensor:
     """Views (count, 3, H, W) that a run never learns from, of one size, to calibrate a new network on."""
+    if paths.packed:
+        other = replace(config, data=replace(config.data, batch=count), seed=config.seed + 1)
+        return packed_samples(other, paths.packed, torch.device("cpu")).batch(0)["hazy"]
     data = samples(replace(config, data=replace(config.data, views=config.data.views[:1]), seed=config.seed + 1), paths)
     name = "hazy" if config.unpaired is None or config.unpaired.source != "its" else "real"
     return torch.stack([data[index][name] for index in range(count)])
+
+
+def views_until(config: TrainConfig, stop: int, stage: str) -> Counter[str]:
+    """How many views of each size the steps before `stop` hold, over all processes, named as `view_name` does."""
+    batch, seed = config.data.batch, config.seed
+    sizes = (view_size(config.data, seed, step * batch) for step in range(stop))
+    return Counter({name: steps * batch for name, steps in Counter(view_name(stage, *s) for s in sizes).items()})
+
+
+def view_name(stage: str, height: int, width: int) -> str:
+    """What the views of a stage are counted under, upright and lying ones together: "warm-up 96x128"."""
+    return f"{stage} {min(height, width)}x{max(height, width)}"
 
 
 def batches(

@@ -1,6 +1,7 @@
 """Warm-up: one training run and its step, supervised by haze drawn on clear photographs."""
 
 import math
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -25,10 +26,11 @@ from nedr.training.checkpoint import (
     load_weights,
     save_checkpoint,
     save_weights,
+    views_of,
 )
 from nedr.training.config import LossConfig, OptimConfig, Paths, TrainConfig
 from nedr.training.muon import Muon, is_kernel
-from nedr.training.stream import first_views
+from nedr.training.stream import first_views, view_name, views_until
 from nedr.training.validation import picture_grid
 
 CHECKPOINT = "checkpoint.pt"
@@ -113,15 +115,20 @@ def warmup_losses(
 class Run:
     """One training run: everything that a checkpoint holds, and the step that moves it."""
 
+    stage = "warm-up"
+
     def __init__(self, config: TrainConfig, paths: Paths, fabric: Fabric) -> None:
         self.config, self.paths, self.fabric = config, paths, fabric
         torch.manual_seed(config.seed)
         self.model = self.placed(build_model(config.model, paths.init))
+        known = paths.init and not is_first_format(paths.init) and views_of(paths.init)
+        self.views = Counter(known or {})  # learnt from so far, by stage and size
         if paths.init is None or is_first_format(paths.init):
             calibrate(self.model, first_views(config, paths).to(self.fabric.device))
         self.average = AveragedModel(self.model, multi_avg_fn=get_ema_multi_avg_fn(config.optim.ema))  # type: ignore[no-untyped-call]
         self.optimizer = self.ready(build_optimizer(self.model, config.optim))
         self.step = 0
+        self.saved: int | None = None  # the step that the files hold
 
     def placed(self, module: Module) -> Module:
         """A network where the run computes, laid out as convolutions like it."""
@@ -136,9 +143,10 @@ class Run:
         return {
             "config": configuration.to_json(self.config),
             "step": self.step,
+            "views": dict(self.views),
             "model": self.model.state_dict(),
             "average": self.average.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
+            "optimizer": compact(self.optimizer.state_dict()) if self.paths.packed else self.optimizer.state_dict(),
             "random": torch.get_rng_state(),
         }
 
@@ -148,9 +156,19 @@ class Run:
         model: NeDR = self.average.module  # type: ignore[assignment]
         return model
 
-    def resume(self, path: Path) -> None:
-        """Go on from a checkpoint."""
+    def resume(self, path: Path, *, force: bool = False) -> None:
+        """Go on from a checkpoint.
+
+        Raises UsageError when its run was told otherwise than this one, unless forced, NedrError when it does not fit.
+        """
         state = load_checkpoint(path)
+        changes = configuration.changes(state["config"], self.config, where=str(path))
+        if changes and not force:
+            more = f" and {len(changes) - 5} more" if len(changes) > 5 else ""
+            raise UsageError(
+                f"{path} is of a run with {', '.join(changes[:5])}{more}; choose another --out, or --force this one to "
+                "go on as it is told now"
+            )
         try:
             self.load(state)
         except (KeyError, RuntimeError, ValueError) as error:
@@ -162,7 +180,11 @@ class Run:
         self.average.load_state_dict(state["average"])
         self.optimizer.load_state_dict(state["optimizer"])
         torch.set_rng_state(state["random"])
-        self.step = state["step"]
+        self.step = self.saved = state["step"]
+        if "views" in state:
+            self.views = Counter(state["views"])
+        else:  # of a version that did not count
+            self.views += views_until(self.config, self.step, self.stage)
 
     def advance(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """One optimiser step; returns every term and their total. Raises NedrError when the loss is not a number."""
@@ -172,7 +194,7 @@ class Run:
             lattice = draw_lattice(batch["hazy"].shape, self.config.data.strides, self.config.seed, self.step)
             terms = warmup_losses(self.model, batch, self.config.loss, lattice)
         total = self.descend(terms, self.optimizer, self.model)
-        self.advanced()
+        self.advanced(batch)
         return {"total": total, **terms}
 
     def descend(
@@ -196,9 +218,15 @@ class Run:
         optimizer.step()
         return total.detach()
 
-    def advanced(self) -> None:
-        """A step is done: move the averaged weights along."""
+    def advanced(self, batch: dict[str, Tensor]) -> None:
+        """A step is done: move the averaged weights along, count what was seen."""
         self.average.update_parameters(self.model)
+        self.count(batch)
+
+    def count(self, batch: dict[str, Tensor]) -> None:
+        """Count a step and its views, those of all processes."""
+        height, width = batch["clear"].shape[-2:]
+        self.views[view_name(self.stage, height, width)] += self.config.data.batch
         self.step += 1
 
     def pictures(self, batch: dict[str, Tensor]) -> tuple[str, Tensor]:
@@ -209,7 +237,20 @@ class Run:
         """Write the checkpoint, and the averaged weights as a publishable file."""
         if self.fabric.is_global_zero:
             save_checkpoint(self.paths.out / CHECKPOINT, self.state())
-            save_weights(self.averaged, self.paths.out / WEIGHTS)
+            save_weights(self.averaged, self.paths.out / WEIGHTS, views=self.views)
+        self.saved = self.step
+
+
+def compact(state: dict[str, Any]) -> dict[str, Any]:
+    """An optimizer's state with its moments in bfloat16: a checkpoint that travels between machines stays small."""
+    moments = {
+        index: {
+            name: value.bfloat16() if isinstance(value, Tensor) and value.dim() else value
+            for name, value in values.items()
+        }
+        for index, values in state["state"].items()
+    }
+    return state | {"state": moments}
 
 
 def share_gradients(fabric: Fabric, modules: Iterable[nn.Module]) -> None:

@@ -527,7 +527,7 @@ def test_train_hands_over_its_configuration_and_folders(folder, nedr, monkeypatc
     assert (status, out) == (0, ["weights"])
     config, paths, _ = calls[0]
     assert (config.seed, config.optim.steps, config.optim.warm) == (5, 50, 3)
-    assert paths == Paths(Path("run"), Path("c"), Path("d"), Path("v.csv"), Path("i"))
+    assert paths == Paths(Path("run"), Path("c"), Path("d"), Path("v.csv"), init=Path("i"))
 
 
 @pytest.mark.parametrize(

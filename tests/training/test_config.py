@@ -75,6 +75,26 @@ def test_file_and_overrides(tmp_path):
         parse_override("inner.steps")
 
 
+def test_changes_of_a_run_are_named_and_its_length_is_free():
+    import dataclasses
+
+    from nedr.training.config import OptimConfig, TrainConfig, UnpairedConfig, changes
+
+    before = TrainConfig()
+    optim = OptimConfig(steps=9_000, decay=100)
+    longer = dataclasses.replace(before, optim=optim, log=dataclasses.replace(before.log, scalars=1))
+    assert changes(to_json(before), longer) == []
+    other = dataclasses.replace(before, seed=2, optim=dataclasses.replace(optim, rate=1.0), unpaired=UnpairedConfig())
+    assert changes(to_json(before), other) == [
+        "seed = 1 (now 2)",
+        f"optim.rate = {before.optim.rate} (now 1.0)",
+        "unpaired = no table (now a table)",
+    ]
+    assert changes("{}", before) == []  # what an older record does not hold has its default
+    with pytest.raises(UsageError, match="unknown key"):
+        changes('{"sede": 1}', before)
+
+
 def test_configurations_of_the_project_load():
     pytest.importorskip("torch")
     from pathlib import Path

@@ -16,8 +16,14 @@ from lightning_fabric import Fabric  # noqa: E402
 from nedr.errors import NedrError, UsageError  # noqa: E402
 from nedr.model.nedr import NeDR  # noqa: E402
 from nedr.training import loop, losses  # noqa: E402
-from nedr.training.checkpoint import load_checkpoint, load_weights, save_weights  # noqa: E402
-from nedr.training.config import LogConfig, OptimConfig, Paths, TrainConfig  # noqa: E402
+from nedr.training.checkpoint import (  # noqa: E402
+    load_checkpoint,
+    load_weights,
+    save_checkpoint,
+    save_weights,
+    views_of,
+)
+from nedr.training.config import LogConfig, LossConfig, OptimConfig, Paths, TrainConfig  # noqa: E402
 from nedr.training.data import DataConfig  # noqa: E402
 from nedr.training.stream import Stream, batches  # noqa: E402
 from nedr.training.warmup import CHECKPOINT, Run, draw_lattice, rate_factor  # noqa: E402
@@ -82,7 +88,7 @@ def test_training_lowers_the_loss_on_what_it_sees(config, clear, tmp_path):
 
 def test_divergence_stops_the_run_and_keeps_the_checkpoint(config, clear, tmp_path, monkeypatch):
     paths = Paths(tmp_path / "run", clear)
-    loop.fit(dataclasses.replace(config, optim=OptimConfig(steps=3, warm=1, decay=1)), paths, progress=False)
+    loop.fit(dataclasses.replace(config, optim=OptimConfig(steps=3, warm=2, decay=1)), paths, progress=False)
     before = (paths.out / CHECKPOINT).read_bytes()
     monkeypatch.setattr(losses, "radiance_l1", lambda a, b, weight: (a - b).sum() * math.nan)
     with pytest.raises(NedrError, match="step 3"):
@@ -128,6 +134,41 @@ def test_weights_carry_their_configuration_and_refuse_strangers(tiny_config, tmp
     (tmp_path / "other.safetensors").write_bytes(b"\x10\0\0\0\0\0\0\0{}")
     with pytest.raises(NedrError, match="cannot read weights"):
         load_weights(tmp_path / "other.safetensors")
+
+
+def test_resuming_as_something_else_is_refused_unless_forced(config, clear, tmp_path):
+    paths = Paths(tmp_path / "run", clear)
+    loop.fit(config, paths, progress=False)
+    before = (paths.out / CHECKPOINT).read_bytes()
+    optim = dataclasses.replace(config.optim, rate=1e-5, steps=7)
+    other = dataclasses.replace(config, seed=2, optim=optim, loss=LossConfig(airlight_l1=0.0))
+    with pytest.raises(UsageError, match=r"seed = 1 \(now 2\), optim.rate = .*, loss.airlight_l1 = .*--force"):
+        loop.fit(other, paths, progress=False)
+    assert (paths.out / CHECKPOINT).read_bytes() == before
+    loop.fit(other, paths, progress=False, force=True)
+    assert load_checkpoint(paths.out / CHECKPOINT)["step"] == 7
+
+
+def test_a_run_may_be_prolonged(config, clear, tmp_path):
+    paths = Paths(tmp_path / "run", clear)
+    loop.fit(config, paths, progress=False)
+    longer = dataclasses.replace(config, optim=dataclasses.replace(config.optim, steps=8, decay=1))
+    loop.fit(longer, paths, progress=False)
+    assert load_checkpoint(paths.out / CHECKPOINT)["step"] == 8
+
+
+def test_weights_say_how_many_views_they_have_learnt_from(config, clear, tmp_path):
+    first = loop.fit(config, Paths(tmp_path / "first", clear), progress=False)
+    seen = views_of(first)
+    assert seen.keys() <= {"warm-up 64x64", "warm-up 64x96"}
+    assert sum(seen.values()) == 6 * 2
+    checkpoint = load_checkpoint(tmp_path / "first" / CHECKPOINT)
+    del checkpoint["views"]  # as a version that did not count wrote it
+    save_checkpoint(tmp_path / "first" / CHECKPOINT, checkpoint)
+    assert views_of(loop.fit(config, Paths(tmp_path / "first", clear), progress=False)) == seen
+    small = dataclasses.replace(config, data=dataclasses.replace(config.data, views=((64, 64),)))
+    again = views_of(loop.fit(small, Paths(tmp_path / "second", clear, init=first), progress=False))
+    assert again == seen | {"warm-up 64x64": seen.get("warm-up 64x64", 0) + 12}
 
 
 def test_initial_weights_must_fit_the_run(config, tiny_config, clear, tmp_path):
