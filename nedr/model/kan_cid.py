@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from nedr.model.kan import KANLinear
+from nedr.model.kan import BASES, KANLinear
 
 
 def bounce(size: int, pad: int) -> Tensor:
@@ -26,18 +26,20 @@ def reflect_pad(x: Tensor, pad: int) -> Tensor:
 class KANCID(nn.Module):
     """On (B, C, H, W): depthwise 7x7 (each channel alone), then KANLinear-GELU-KANLinear per pixel, with no way around.
 
-    The channel vector is layer-normalised and halved before the KAN, so that it lies where the splines live.
+    The channel vector is layer-normalised and halved before the KAN, so that it lies where the splines live. Without
+    `kan` linear layers mix instead, with as many weights and multiplications between them.
     """
 
-    def __init__(self, channels: int, *, kernel: int = 7, dropout: float = 0.0) -> None:
+    def __init__(self, channels: int, *, kernel: int = 7, dropout: float = 0.0, kan: bool = True) -> None:
         super().__init__()
         self.pad = kernel // 2
         self.channel_independent = nn.Conv2d(channels, channels, kernel, groups=channels)
         self.norm = nn.LayerNorm(channels)
         nn.init.constant_(self.norm.weight, 0.5)
-        self.expand = KANLinear(channels, channels)
+        wide = (1 + BASES) * channels
+        self.expand = KANLinear(channels, channels) if kan else nn.Linear(channels, wide)
         self.dropout = nn.Dropout(dropout)
-        self.project = KANLinear(channels, channels)
+        self.project = KANLinear(channels, channels) if kan else nn.Linear(wide, channels)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, C, H, W)."""

@@ -48,7 +48,8 @@ class NeDRConfig:
     transmission: tuple[float, float] = (0.03, 1.0)
     density: tuple[float, float] = (0.05, 4.0)
     cues: bool = True  # the lattice also sees the darkest, the brightest and the contrast of cells and patches
-    kan_cid: bool = True  # the three switches of the ablation
+    kan: bool = True  # layers of splines in KAN-CID; off: linear ones of the same cost
+    kan_cid: bool = True  # off: the box passes its maps on; likewise the next two (see `training.ablate`)
     idrm: bool = True
     drem: bool = True
 
@@ -134,7 +135,8 @@ class NeDR(nn.Module):
         self.standardise = nn.ModuleList(Standardise(width) for width in self.encoder.channels)
         self.mapper = ChnMapper(self.encoder.channels, widths)
         self.kan_cid = nn.ModuleList(
-            KANCID(width, dropout=config.dropout) if config.kan_cid else nn.Identity() for width in widths
+            KANCID(width, dropout=config.dropout, kan=config.kan) if config.kan_cid else nn.Identity()
+            for width in widths
         )
         self.refine = refine_layers(widths, config.grid_stride)
         grid_width = widths[level_at(config.grid_stride)]

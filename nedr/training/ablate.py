@@ -1,4 +1,4 @@
-"""Ablation: KAN-CID, IDRM and DREM left out one at a time, equal budget, same seeds, dehazing PSNR on validation pairs.
+"""Ablation: KAN, IDRM and DREM replaced one at a time and all together, same budget and seeds, dehazing PSNR on pairs.
 
     >>> paths = Paths(Path("runs/ablation"), clear=clear, depth=depth, validation=pairs)
     >>> results = ablate(config, paths, steps=1500, seeds=3)
@@ -8,52 +8,62 @@ Every run has a folder of its own, seed-N/VARIANT. A run that has its scores is 
 goes on from its checkpoint, so the same call finishes what was begun.
 """
 
-import csv
-import io
 import json
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
-from statistics import fmean, stdev
+from statistics import fmean, median, stdev
+from typing import Any
 
 import torch
 from lightning_fabric import Fabric
 from torch.utils.flop_counter import FlopCounterMode
 
 from nedr.errors import NedrError, UsageError
+from nedr.evaluation.tables import as_csv, as_markdown
 from nedr.model.nedr import NeDR, NeDRConfig
 from nedr.pictures import atomic
 from nedr.training import config as configuration
 from nedr.training.checkpoint import load_weights
 from nedr.training.config import Paths, TrainConfig
-from nedr.training.loop import fit
+from nedr.training.loop import begin, fit
+from nedr.training.stream import batches
 from nedr.training.validation import Validation
 
 FULL = "full"
-# The switch of NeDRConfig that each variant turns off.
-VARIANTS = {FULL: None, "no-kan-cid": "kan_cid", "no-idrm": "idrm", "no-drem": "drem"}
+# The switches of NeDRConfig that each variant turns off.
+VARIANTS: dict[str, tuple[str, ...]] = {
+    FULL: (),
+    "linear-kan": ("kan",),
+    "no-idrm": ("idrm",),
+    "no-drem": ("drem",),
+    "none-of-them": ("kan", "idrm", "drem"),
+}
 
 RECIPE = "ablation.json"
+PACE = "pace.json"
 SCORES = "scores.json"
 SIDE = 256  # of the view that multiply-accumulates are counted on
 
 PROTOCOL = (
     "PSNR in dB (RGB, 8 bit, full size, no border crop), mean over a set's pairs; then mean ± standard deviation over "
     "the seeds. `all` is the mean of the sets; `to full` its difference to the full network of the same seed. "
-    "The variants of a seed see the same pictures in the same order, for the same number of steps. Without KAN-CID the "
-    "maps pass unchanged; without IDRM a 3x3 convolution and bilinear upsampling decode the grid; without DREM its "
-    f"input passes unchanged. Multiply-accumulates for a view of {SIDE} x {SIDE}."
+    "The variants of a seed see the same pictures in the same order. `linear-kan`: linear layers of as many weights "
+    "and multiplications instead of the KAN; `no-idrm`: a 3x3 convolution and bilinear upsampling decode the grid; "
+    f"`no-drem`: its input passes unchanged. Multiply-accumulates for a view of {SIDE} x {SIDE}."
 )
 
 
 @dataclass(frozen=True)
 class Result:
-    """One finished run; `psnr` maps each validation set to its mean in dB."""
+    """One finished run of so many steps; `psnr` maps each validation set to its mean in dB."""
 
     variant: str
     seed: int
     psnr: dict[str, float]
+    steps: int
 
     @property
     def all(self) -> float:
@@ -67,13 +77,16 @@ def ablate(
     *,
     steps: int,
     seeds: int = 3,
+    equal_time: bool = False,
     fabric: Fabric | None = None,
     progress: Callable[[Result, int, int], None] | None = None,
 ) -> list[Result]:
     """Train and score every variant with every seed, each for `steps`; the tables below `paths.out` grow with each run.
 
     config: the recipe of all runs; its seed is the first one, its switches must all be on. paths: `validation` is
-    needed, `init` must be None. progress: called after each run with its result, its number and the number of runs.
+    needed, `init` must be None. equal_time: `steps` are the full network's, and the others take as many as cost the
+    same processor time, which is measured once. progress: called after each run with its result, its number and the
+    number of runs.
 
     Raises UsageError for a recipe that cannot be ablated, for a folder that holds another ablation, and for unusable
     pictures; NedrError when training diverges.
@@ -81,13 +94,15 @@ def ablate(
     recipe = budget(config, steps)
     pairs = _checked(recipe, paths, seeds)
     _claim(paths.out / RECIPE, recipe)
+    counts = _equal_steps(recipe, paths, fabric) if equal_time else dict.fromkeys(VARIANTS, steps)
     validation = Validation(pairs)
     results: list[Result] = []
     for seed in range(config.seed, config.seed + seeds):
         for variant in VARIANTS:
-            run = replace(recipe, seed=seed, model=ablated(config.model, variant))
+            run = replace(budget(config, counts[variant]), seed=seed, model=ablated(config.model, variant))
             folder = paths.out / f"seed-{seed}" / variant
-            results.append(Result(variant, seed, _scores(run, replace(paths, out=folder), validation, fabric)))
+            scores = _scores(run, replace(paths, out=folder), validation, fabric)
+            results.append(Result(variant, seed, scores, counts[variant]))
             write_tables(results, config.model, paths.out)
             if progress is not None:
                 progress(results[-1], len(results), seeds * len(VARIANTS))
@@ -112,9 +127,9 @@ def budget(config: TrainConfig, steps: int) -> TrainConfig:
 
 
 def ablated(model: NeDRConfig, variant: str) -> NeDRConfig:
-    """The network's configuration with every part but the one that `variant` leaves out."""
-    left_out = VARIANTS[variant]
-    return replace(model, kan_cid=left_out != "kan_cid", idrm=left_out != "idrm", drem=left_out != "drem")
+    """The network's configuration with every part but those that `variant` leaves out."""
+    off: dict[str, Any] = dict.fromkeys(VARIANTS[variant], False)
+    return replace(model, **off)
 
 
 @lru_cache
@@ -130,30 +145,28 @@ def size(config: NeDRConfig) -> tuple[int, int]:
 
 def csv_table(results: Sequence[Result]) -> str:
     """One line per run and set: variant, seed, set, psnr."""
-    text = io.StringIO()
-    table = csv.writer(text, lineterminator="\n")
-    table.writerow(["variant", "seed", "set", "psnr"])
-    for result in results:
-        table.writerows([result.variant, result.seed, name, f"{value:.6f}"] for name, value in result.psnr.items())
-    return text.getvalue()
+    rows = [
+        [result.variant, result.seed, name, f"{value:.6f}"] for result in results for name, value in result.psnr.items()
+    ]
+    return as_csv(["variant", "seed", "set", "psnr"], rows)
 
 
 def markdown_table(results: Sequence[Result], model: NeDRConfig) -> str:
     """One row per variant: size, each set, all of them and the difference to the full network, then the protocol."""
     sets = list(results[0].psnr)
     seeds = sorted({result.seed for result in results})
-    columns = ["variant", "parameters", "GMACs", *sets, "all", "to full"]
-    lines = [f"| {' | '.join(columns)} |", "|---|" + "---:|" * (len(columns) - 1)]
+    table = []
     whole = {result.seed: result.all for result in results if result.variant == FULL}
     for variant in dict.fromkeys(result.variant for result in results):
         rows = [result for result in results if result.variant == variant]
         parameters, operations = size(ablated(model, variant))
-        cells = [variant, f"{parameters / 1e6:.2f} M", f"{operations / 1e9:.2f}"]
+        cells = [variant, f"{parameters / 1e6:.2f} M", f"{operations / 1e9:.2f}", f"{rows[0].steps:,}"]
         cells += [_spread([row.psnr[name] for row in rows]) for name in sets]
         cells += [_spread([row.all for row in rows])]
         cells += ["" if variant == FULL else _spread([row.all - whole[row.seed] for row in rows], "+.2f")]
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join([*lines, "", f"Seeds {', '.join(map(str, seeds))}. {PROTOCOL}", ""])
+        table.append(cells)
+    columns = ["variant", "parameters", "GMACs", "steps", *sets, "all", "to full"]
+    return as_markdown(columns, table, [f"Seeds {', '.join(map(str, seeds))}. {PROTOCOL}"])
 
 
 def write_tables(results: Sequence[Result], model: NeDRConfig, folder: Path) -> None:
@@ -170,10 +183,32 @@ def _checked(recipe: TrainConfig, paths: Paths, seeds: int) -> Path:
         raise UsageError("an ablation needs validation pairs; give a CSV with the columns set,hazy,clear")
     if paths.init is not None:
         raise UsageError("an ablation starts every variant alike, from the encoder's start; leave out other weights")
-    off = [switch for switch in VARIANTS.values() if switch and not getattr(recipe.model, switch)]
+    off = [switch for switch in ("kan_cid", "kan", "idrm", "drem") if not getattr(recipe.model, switch)]
     if off:
         raise UsageError(f"the configuration already leaves out {', '.join(off)}; an ablation starts from the whole")
     return paths.validation
+
+
+def _equal_steps(recipe: TrainConfig, paths: Paths, fabric: Fabric | None) -> dict[str, int]:
+    """Steps of each variant that cost what the full network's do, from a measurement that is made once."""
+    file = paths.out / PACE
+    if not file.exists():
+        atomic.write(file, json.dumps(pace(recipe, paths, fabric or Fabric(accelerator="cpu", devices=1))).encode())
+    seconds = _read(file, "measure again")
+    return {name: max(2, round(recipe.optim.steps * seconds[FULL] / seconds[name])) for name in VARIANTS}
+
+
+def pace(recipe: TrainConfig, paths: Paths, fabric: Fabric, *, rounds: int = 8) -> dict[str, float]:
+    """Processor seconds that a step of each variant takes, in turn, so that other work meets all of them alike."""
+    runs = {name: begin(replace(recipe, model=ablated(recipe.model, name)), paths, fabric) for name in VARIANTS}
+    batch = next(iter(batches(recipe, paths, 0)))
+    spent: dict[str, list[float]] = {name: [] for name in runs}
+    for _ in range(rounds):
+        for name, run in runs.items():
+            before = time.process_time()
+            run.advance(batch)
+            spent[name].append(time.process_time() - before)
+    return {name: median(seconds[1:]) for name, seconds in spent.items()}
 
 
 def _claim(file: Path, recipe: TrainConfig) -> None:
@@ -192,11 +227,16 @@ def _scores(run: TrainConfig, paths: Paths, validation: Validation, fabric: Fabr
     if not file.exists():
         weights = fit(run, replace(paths, validation=None), fabric=fabric)
         atomic.write(file, json.dumps(validation.scores(load_weights(weights))).encode())
+    return _read(file, "score the run again")
+
+
+def _read(file: Path, purpose: str) -> dict[str, float]:
+    """Numbers by name. Raises NedrError for a damaged file."""
     try:
-        scores: dict[str, float] = json.loads(file.read_text("utf-8"))
+        numbers: dict[str, float] = json.loads(file.read_text("utf-8"))
     except ValueError as error:
-        raise NedrError(f"{file} is damaged ({error}); delete it to score the run again") from error
-    return scores
+        raise NedrError(f"{file} is damaged ({error}); delete it to {purpose}") from error
+    return numbers
 
 
 def _spread(values: Sequence[float], form: str = ".2f") -> str:

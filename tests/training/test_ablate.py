@@ -11,6 +11,8 @@ from PIL import Image
 torch = pytest.importorskip("torch")
 pytest.importorskip("lightning_fabric")
 
+from lightning_fabric import Fabric  # noqa: E402
+
 from nedr.cli.main import main  # noqa: E402
 from nedr.errors import UsageError  # noqa: E402
 from nedr.model.nedr import NeDRConfig  # noqa: E402
@@ -19,6 +21,7 @@ from nedr.training.config import LogConfig, Paths, TrainConfig  # noqa: E402
 from nedr.training.data import DataConfig  # noqa: E402
 from nedr.training.warmup import Run  # noqa: E402
 
+OFF = [("kan",), ("idrm",), ("drem",), ("kan", "idrm", "drem")]
 TINY = """
 [model]
 widths = [4, 8, 8, 8]
@@ -62,7 +65,7 @@ def runs(monkeypatch):
         paths.out.mkdir(parents=True)
         return config
 
-    parts = ("kan_cid", "idrm", "drem")
+    parts = ("kan", "idrm", "drem")
     scored = lambda self, run: dict.fromkeys("ab", 20.0 + run.seed - sum(not getattr(run.model, p) for p in parts))  # noqa: E731
     monkeypatch.setattr(ab, "fit", fit)
     monkeypatch.setattr(ab, "load_weights", lambda run: run)
@@ -72,20 +75,20 @@ def runs(monkeypatch):
 
 def test_variants_differ_in_one_switch_and_the_runs_of_a_seed_in_nothing_else(config, paths, runs):
     ab.ablate(config, paths, steps=10, seeds=2)
-    assert [run.seed for run, _ in runs] == [1] * 4 + [2] * 4
-    assert len({where.out for _, where in runs}) == 8
-    for start in (0, 4):
+    assert [run.seed for run, _ in runs] == [1] * 5 + [2] * 5
+    assert len({where.out for _, where in runs}) == 10
+    for start in (0, 5):
         full = runs[start][0]
         assert full.model == config.model
-        for (run, _), switch in zip(runs[start + 1 : start + 4], ("kan_cid", "idrm", "drem"), strict=True):
-            assert run == dataclasses.replace(full, model=dataclasses.replace(full.model, **{switch: False}))
+        for (run, _), off in zip(runs[start + 1 : start + 5], OFF, strict=True):
+            assert run == dataclasses.replace(full, model=dataclasses.replace(full.model, **dict.fromkeys(off, False)))
 
 
 def test_finished_runs_are_skipped_and_more_seeds_are_added(config, paths, runs):
     first = ab.ablate(config, paths, steps=10, seeds=1)
     again = ab.ablate(config, paths, steps=10, seeds=2)
-    assert again[:4] == first
-    assert len(runs) == 8
+    assert again[:5] == first
+    assert len(runs) == 10
 
 
 def test_another_budget_or_recipe_in_the_same_folder_is_refused(config, paths, runs):
@@ -99,10 +102,11 @@ def test_the_table_shows_mean_spread_and_the_difference_within_each_seed(config,
     results = ab.ablate(config, paths, steps=10, seeds=3)
     text = ab.markdown_table(results, config.model)
     rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines() if line.startswith("|")]
-    assert rows[0] == ["variant", "parameters", "GMACs", "a", "b", "all", "to full"]
+    assert rows[0] == ["variant", "parameters", "GMACs", "steps", "a", "b", "all", "to full"]
     assert [row[0] for row in rows[2:]] == list(ab.VARIANTS)
-    assert rows[2][3:] == ["22.00 ± 1.00", "22.00 ± 1.00", "22.00 ± 1.00", ""]
-    assert {tuple(row[3:]) for row in rows[3:]} == {("21.00 ± 1.00",) * 3 + ("-1.00 ± 0.00",)}
+    assert rows[2][3:] == ["10", "22.00 ± 1.00", "22.00 ± 1.00", "22.00 ± 1.00", ""]
+    assert {tuple(row[4:]) for row in rows[3:6]} == {("21.00 ± 1.00",) * 3 + ("-1.00 ± 0.00",)}
+    assert rows[6][4:] == ["19.00 ± 1.00", "19.00 ± 1.00", "19.00 ± 1.00", "-3.00 ± 0.00"]
     assert "Seeds 1, 2, 3." in text
     assert (paths.out / "ablation.md").read_text("utf-8") == text
 
@@ -110,7 +114,7 @@ def test_the_table_shows_mean_spread_and_the_difference_within_each_seed(config,
 def test_the_csv_holds_every_run_and_set(config, paths, runs):
     results = ab.ablate(config, paths, steps=10, seeds=2)
     rows = list(csv.DictReader(io.StringIO((paths.out / "ablation.csv").read_text())))
-    assert len(rows) == 2 * 4 * 2
+    assert len(rows) == 2 * 5 * 2
     assert {(row["variant"], int(row["seed"]), float(row["psnr"])) for row in rows} == {
         (result.variant, result.seed, result.psnr["a"]) for result in results
     }
@@ -139,14 +143,32 @@ def test_calls_that_cannot_be_are_refused_before_any_run(config, paths, runs):
     assert runs == []
 
 
-def test_every_part_costs_parameters_and_operations():
+def test_what_each_part_costs():
+    """DREM and IDRM cost weights and multiplications; what stands in for the KAN costs what it does."""
     full = ab.size(NeDRConfig())
-    for variant in list(ab.VARIANTS)[1:]:
+    for variant in ("no-idrm", "no-drem"):
         assert all(part < whole for part, whole in zip(ab.size(ab.ablated(NeDRConfig(), variant)), full, strict=True))
+    assert ab.size(ab.ablated(NeDRConfig(), "linear-kan")) == pytest.approx(full, rel=2e-3)
+
+
+def test_equal_time_gives_cheaper_variants_more_steps(config, paths, runs, monkeypatch):
+    seconds = dict(zip(ab.VARIANTS, (0.8, 0.8, 0.4, 0.5, 0.2), strict=True))
+    monkeypatch.setattr(ab, "pace", lambda *_: seconds)
+    first = ab.ablate(config, paths, steps=100, seeds=1, equal_time=True)
+    assert [result.steps for result in first] == [100, 100, 200, 160, 400]
+    assert [run.optim.steps for run, _ in runs] == [100, 100, 200, 160, 400]
+    monkeypatch.setattr(ab, "pace", None)  # measured once
+    assert ab.ablate(config, paths, steps=100, seeds=1, equal_time=True) == first
+
+
+def test_pace_is_measured_for_every_variant(config, paths):
+    found = ab.pace(config, paths, Fabric(accelerator="cpu", devices=1), rounds=3)
+    assert list(found) == list(ab.VARIANTS)
+    assert all(0 < seconds < 60 for seconds in found.values())
 
 
 def test_a_killed_ablation_goes_on_to_the_same_scores(config, paths, monkeypatch):
-    monkeypatch.setattr(ab, "VARIANTS", {"full": None, "no-drem": "drem"})
+    monkeypatch.setattr(ab, "VARIANTS", {"full": (), "no-drem": ("drem",)})
     config = dataclasses.replace(config, log=LogConfig(checkpoint=2))
     whole = ab.ablate(config, paths, steps=4, seeds=1)
 
