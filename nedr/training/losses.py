@@ -6,10 +6,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from nedr.model.heads import airlight_at
+from nedr.model.heads import airlight_at, dark_channel
 from nedr.model.resample import averaged
 
 LEAST_T = 0.05  # of the logarithms
+DARK_PATCH = 7  # pixels a side
 AIRLIGHT_CELLS = 8  # a side, on which A(x) is compared
 
 
@@ -98,6 +99,16 @@ def depth_l1(predicted: Tensor, of_haze: Tensor, bounds: tuple[float, float]) ->
 def known_depth_l1(predicted: Tensor, truth: Tensor) -> Tensor:
     """mean |D(J) - d| on the lattice, (B, 1, h, w) against a measured or drawn depth (B, 1, H, W) averaged onto it."""
     return (predicted - averaged(truth, *predicted.shape[-2:])).abs().mean()
+
+
+def dark_channel_left(picture: Tensor) -> Tensor:
+    """mean of the dark channel (He et al. 2009) of pictures (B, 3, H, W): near 0 outdoors without haze."""
+    return dark_channel(picture, DARK_PATCH).mean()
+
+
+def known_haze_l1(transmission: Tensor, airlight: Tensor, true_transmission: Tensor, true_airlight: Tensor) -> Tensor:
+    """mean |t(I~) - t| + mean |A(I~) - A|, of haze that was put there: (B, 1, h, w) and (B, 3), the truth likewise."""
+    return (transmission - true_transmission).abs().mean() + (airlight - true_airlight).abs().mean()
 
 
 def perceptual(features: Callable[[Tensor], list[Tensor]], predicted: Tensor, truth: Tensor) -> Tensor:

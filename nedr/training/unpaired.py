@@ -54,11 +54,13 @@ class DehazeCycle(NamedTuple):
 
 
 class RehazeCycle(NamedTuple):
-    """clear -> hazy -> clear: I~ (B, 3, H, W), what G said of it, and J~ (B, 3, H, W)."""
+    """clear -> hazy -> clear: I~ (B, 3, H, W), what G said of it, J~ (B, 3, H, W), and t (B, 1, h, w) and A of I~."""
 
     hazy: Tensor
     estimate: HazeEstimate
     clear: Tensor
+    transmission: Tensor
+    airlight: Tensor
 
 
 def dehaze(network: NeDR, hazy: Tensor) -> tuple[Tensor, HazeEstimate]:
@@ -67,20 +69,33 @@ def dehaze(network: NeDR, hazy: Tensor) -> tuple[Tensor, HazeEstimate]:
     return displayed(scene_radiance(hazy, estimate.transmission, estimate.airlight, estimate.terms)), estimate
 
 
+def depth_of(network: DepthNet, clear: Tensor, weights: UnpairedConfig) -> Tensor:
+    """D(J) (B, 1, h, w), scaled to the configured mean of each picture if there is one."""
+    return scaled(network(clear), weights.depth_mean)
+
+
+def scaled(distance: Tensor, mean: float) -> Tensor:
+    """A depth (B, 1, h, w) with that mean in each picture; with a mean of 0 as it is."""
+    return distance * (mean / distance.mean(dim=(1, 2, 3), keepdim=True)) if mean else distance
+
+
 def dehaze_cycle(networks: Networks, hazy: Tensor, weights: UnpairedConfig) -> DehazeCycle:
     """J^ = G(I); I^ = R(J^, D(J^), beta(I))."""
     clear, estimate = dehaze(networks.dehaze, hazy)
     airlight = brightest(clear) if weights.airlight == "brightest" else estimate.airlight
-    return DehazeCycle(clear, estimate, networks.rehaze(clear, networks.depth(clear), estimate.density, airlight))
+    distance = depth_of(networks.depth, clear, weights)
+    return DehazeCycle(clear, estimate, networks.rehaze(clear, distance, estimate.density, airlight))
 
 
 def rehaze_cycle(networks: Networks, batch: dict[str, Tensor], weights: UnpairedConfig) -> RehazeCycle:
     """I~ = R(J, D(J), beta drawn); J~ = G(I~)."""
-    clear = batch["clear"]
+    clear, density = batch["clear"], batch["drawn_density"]
     airlight = brightest(clear) if weights.airlight == "brightest" else batch["drawn_airlight"]
-    hazy = networks.rehaze(clear, networks.depth(clear), batch["drawn_density"], airlight)
+    distance = depth_of(networks.depth, clear, weights)
+    hazy = networks.rehaze(clear, distance, density, airlight)
     again, estimate = dehaze(networks.dehaze, hazy)
-    return RehazeCycle(hazy, estimate, again)
+    transmission = torch.exp(-density[:, None, None, None] * distance).detach()
+    return RehazeCycle(hazy, estimate, again, transmission, airlight)
 
 
 def generator_loss(
@@ -99,6 +114,17 @@ def generator_loss(
     return terms
 
 
+def cures(there: DehazeCycle, back: RehazeCycle, weights: UnpairedConfig) -> dict[str, Tensor]:
+    """Terms beside the published ones against cycles that a network meets by doing nothing, weighted."""
+    terms = {}
+    if weights.known_haze:
+        said, truth = (back.estimate.transmission, back.estimate.airlight), (back.transmission, back.airlight)
+        terms["known_haze"] = weights.known_haze * losses.known_haze_l1(*said, *truth)
+    if weights.dark_channel:
+        terms["dark_channel"] = weights.dark_channel * losses.dark_channel_left(there.clear)
+    return terms
+
+
 def critic_loss(critic: PatchCritic, real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
     """LSGAN for one critic, half for the real and half for the fake pictures; and how often it was right."""
     on_real, on_fake = critic(real), critic(fake)
@@ -113,8 +139,9 @@ def depth_loss(
 
     Where supervised also | d - D(J) |, with d the depth under drawn haze.
     """
-    found = depth(estimate.transmission, estimate.density).detach()
-    terms = {"depth": weights.depth * losses.depth_l1(network(clear.detach()), found, weights.depth_range)}
+    found = scaled(depth(estimate.transmission, estimate.density).detach(), weights.depth_mean)
+    said = depth_of(network, clear.detach(), weights)
+    terms = {"depth": weights.depth * losses.depth_l1(said, found, weights.depth_range)}
     if weights.supervised and weights.depth:
         known = losses.known_depth_l1(network(batch["clear"]), batch["depth"])
         terms["known_depth"] = weights.supervised * weights.depth * known
@@ -123,6 +150,8 @@ def depth_loss(
 
 class UnpairedRun(Run):
     """A run of the unpaired stage; what it publishes is G with averaged weights, and D and R to make haze with."""
+
+    stage = "unpaired"
 
     def __init__(self, config: TrainConfig, paths: Paths, fabric: Fabric) -> None:
         super().__init__(config, paths, fabric)
@@ -141,7 +170,7 @@ class UnpairedRun(Run):
         self.flat = 0  # steps in a row with constant transmission
 
     def advance(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        """One step of every network; returns every term, the critics' accuracy and how much t varies.
+        """One step of every network; returns every term, the critics' accuracy, and how t and beta lie.
 
         Raises NedrError when a loss is not a number, or when t has collapsed to a constant.
         """
@@ -151,14 +180,17 @@ class UnpairedRun(Run):
             with torch.no_grad(), self.fabric.autocast():
                 clear, estimate = dehaze(self.model, batch["real"])
             terms = self.train_depth(batch, clear, estimate)
-            self.step += 1
+            self.count(batch)
             return {"total": torch.stack([*terms.values()]).sum(), **terms}
         there, back, terms = self.train_generators(batch)
         terms |= self.train_depth(batch, there.clear, there.estimate) | self.train_critics(batch, there, back)
-        spread = there.estimate.transmission.detach().std()
+        t = there.estimate.transmission.detach()
+        spread = t.std()
         self.watch(spread.item())
-        self.advanced()
-        return {**terms, "transmission_spread": spread}
+        self.advanced(batch)
+        seen = {"transmission_mean": t.mean(), "density_mean": there.estimate.density.detach().mean()}
+        rehazed = {"rehazed_transmission_mean": back.transmission.mean()}
+        return {**terms, "transmission_spread": spread, **seen, **rehazed}
 
     def train_generators(self, batch: dict[str, Tensor]) -> tuple[DehazeCycle, RehazeCycle, dict[str, Tensor]]:
         """One step of G and R on both cycles; returns these, and every term."""
@@ -167,7 +199,8 @@ class UnpairedRun(Run):
             with self.fabric.autocast():
                 there = dehaze_cycle(networks, batch["real"], weights)
                 back = rehaze_cycle(networks, batch, weights)
-                terms = generator_loss(networks, there, back, batch, weights) | self.further_terms(batch, back)
+                terms = generator_loss(networks, there, back, batch, weights)
+                terms |= cures(there, back, weights) | self.further_terms(batch, back)
             total = self.descend(terms, self.optimizer, networks.dehaze, networks.rehaze)
         return there, back, {"total": total, **terms}
 
@@ -226,7 +259,7 @@ class UnpairedRun(Run):
             return
         super().save()
         if self.fabric.is_global_zero:
-            save_weights(self.rehazing, self.paths.out / REHAZING)
+            save_weights(self.rehazing, self.paths.out / REHAZING, views=self.views)
 
     def state(self) -> dict[str, Any]:
         """What must survive an interruption; of several processes only the first one's past fakes do."""

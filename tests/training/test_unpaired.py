@@ -147,6 +147,33 @@ def test_depth_loss_is_the_distance_to_the_depth_of_the_haze(run):
     assert terms["known_depth"].item() == pytest.approx(run.weights.supervised * expected, rel=1e-4)
 
 
+def test_known_haze_is_what_was_put_there(run):
+    batch = first_batch(run)
+    weights = dataclasses.replace(run.weights, known_haze=2.0, dark_channel=0.5)
+    there, back = (
+        unpaired.dehaze_cycle(run.networks, batch["real"], weights),
+        unpaired.rehaze_cycle(run.networks, batch, weights),
+    )
+    density = batch["drawn_density"].view(-1, 1, 1, 1)
+    torch.testing.assert_close(back.transmission, torch.exp(-density * run.networks.depth(batch["clear"])))
+    terms = unpaired.cures(there, back, weights)
+    errors = (back.estimate.transmission - back.transmission).abs().mean()
+    errors = errors + (back.estimate.airlight - batch["drawn_airlight"]).abs().mean()
+    assert terms["known_haze"].item() == pytest.approx(2.0 * errors.item(), rel=1e-4)
+    assert terms["dark_channel"].item() == pytest.approx(0.5 * losses.dark_channel_left(there.clear).item(), rel=1e-4)
+    terms["known_haze"].backward()
+    assert gets_gradient(run.networks.dehaze)
+    assert unpaired.cures(there, back, run.weights) == {}
+
+
+def test_depth_can_be_held_to_a_mean(run):
+    weights, batch = dataclasses.replace(run.weights, depth_mean=0.4), first_batch(run)
+    distance = unpaired.depth_of(run.networks.depth, batch["clear"], weights)
+    torch.testing.assert_close(distance.mean(dim=(1, 2, 3)), torch.full((2,), 0.4))
+    free = unpaired.depth_of(run.networks.depth, batch["clear"], run.weights)
+    torch.testing.assert_close(distance / free, (distance / free).mean(dim=(1, 2, 3), keepdim=True).expand_as(free))
+
+
 def test_depth_may_learn_first_and_alone(config, paths):
     weights = dataclasses.replace(config.unpaired, depth_first=1)
     run = loop.begin(dataclasses.replace(config, unpaired=weights), paths, Fabric(accelerator="cpu", devices=1))
@@ -191,6 +218,15 @@ def test_constant_transmission_stops_the_run_and_is_never_saved(config, paths, m
     with pytest.raises(NedrError, match="collapsed to a constant at step 3"):
         loop.fit(config, paths, progress=False)
     assert not (paths.out / CHECKPOINT).exists()
+
+
+def test_ending_flat_is_an_error_that_says_which_weights_are_there(config, paths, monkeypatch):
+    loop.fit(dataclasses.replace(config, optim=OptimConfig(steps=2, warm=1, decay=1)), paths, progress=False)
+    monkeypatch.setattr(unpaired, "FLAT", 10.0)
+    config = dataclasses.replace(config, optim=OptimConfig(steps=3, warm=1, decay=1))
+    with pytest.raises(NedrError, match=r"last step, 3: .*weights.safetensors holds those of step 2"):
+        loop.fit(config, paths, progress=False)
+    assert load_checkpoint(paths.out / CHECKPOINT)["step"] == 2
 
 
 def test_a_passing_flat_spell_is_forgiven(run, monkeypatch):
