@@ -87,7 +87,16 @@ def write(
 
     Raises UsageError when no quality does, or for a target that exists.
     """
-    quality = _quality(pictures, side, limit)
+    for quality in QUALITIES[QUALITIES.index(_quality(pictures, side, limit)) :]:
+        data = _packed(pictures, side, quality, progress)
+        if len(data) <= limit:
+            atomic.write(target, data, overwrite=overwrite)
+            return quality
+    raise UsageError(f"{len(pictures)} pictures take {len(data):,} bytes: expected {limit:,} at most; pack fewer")
+
+
+def _packed(pictures: Sequence[Source], side: int, quality: int, progress: Callable[[int, int], None] | None) -> bytes:
+    """The file's content."""
     streams: dict[str, list[bytes]] = {name: [] for name in STREAMS}
     for index, source in enumerate(pictures):
         for name, data in zip(STREAMS, _encoded(source, side, quality, index), strict=True):
@@ -100,12 +109,7 @@ def write(
     arrays["trust"] = np.array([source.label.trust if source.label else -1.0 for source in pictures], np.float32)
     buffer = io.BytesIO()
     np.savez(buffer, **arrays | {"version": np.array(VERSION)})
-    if buffer.tell() > limit:
-        raise UsageError(
-            f"{len(pictures)} pictures take {buffer.tell():,} bytes: expected {limit:,} at most; pack fewer"
-        )
-    atomic.write(target, buffer.getvalue(), overwrite=overwrite)
-    return quality
+    return buffer.getvalue()
 
 
 def read(file: Path, device: torch.device) -> Pack:
