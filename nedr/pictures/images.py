@@ -69,8 +69,10 @@ _KNOWN = "JPEG, PNG, TIFF, WebP, AVIF, HEIF, GIF, BMP, PPM or a camera raw file"
 _BARE = {"BMP", "PPM", "GIF"}  # formats without EXIF, XMP and profile
 _DEEP = {"PNG", "TIFF", "PPM"}  # formats of 16 bits
 
-# A picture that unfolds to more than this, and to so many times its file, is a blank one or a bomb.
+# A picture that unfolds to more than this, and to so many times its file, is a blank one or a bomb; what is compressed
+# with loss may well be small.
 _MOST_UNFOLDED, _MOST_TIMES = 1 << 27, 300
+_UNFOLDING = {"PNG", "GIF", "WEBP"}
 
 READ_ONLY = {"HEIF": "JPEG", "RAW": "TIFF"}
 """Formats that can be read but not written, and what `encode` writes in their place unless told otherwise."""
@@ -227,7 +229,9 @@ def _decoded(data: bytes, kind: str, max_pixels: int, salvage: bool) -> _Decoded
 def _tiff(data: bytes, max_pixels: int) -> _Decoded:
     pages = tiff.pages(data)
     page, notes = pages[0], list(tiff.check(pages, data))
-    _check_size(page[tiff.WIDTH], page[tiff.HEIGHT], tiff.depth(page) * page.get(tiff.CHANNELS, 1), data, max_pixels)
+    bits = tiff.depth(page) * page.get(tiff.CHANNELS, 1)
+    _check_size(page[tiff.WIDTH], page[tiff.HEIGHT], bits, max_pixels)
+    _check_unfolded(page[tiff.WIDTH] * page[tiff.HEIGHT] * bits // 8, data)
     image, lies, mask = tiff.open_page(data, page), tiff.orientation(page), tiff.mask(data, pages)
     if tiff.is_plain(page):
         meaning = tiff.bands(page)
@@ -363,12 +367,14 @@ def _opened(data: bytes, kind: str) -> ImageFile.ImageFile:
 
 def _check(image: ImageFile.ImageFile, data: bytes, max_pixels: int) -> None:
     bits = png.bits(data) if image.format == "PNG" else 8 * len(image.getbands())
-    _check_size(*image.size, bits, data, max_pixels)
+    _check_size(*image.size, bits, max_pixels)
+    if image.format in _UNFOLDING:
+        _check_unfolded(image.width * image.height * bits // 8, data)
     if (frames := getattr(image, "n_frames", 1)) > 1 and image.format not in ("MPO", "HEIF"):
         raise ImageError(f"animated ({frames} frames), expected a single picture; extract its frames first")
 
 
-def _check_size(width: int, height: int, bits: int, data: bytes, max_pixels: int) -> None:
+def _check_size(width: int, height: int, bits: int, max_pixels: int) -> None:
     """Refuse a picture by what its header says of it; `bits` are those of a pixel."""
     if width < 1 or height < 1:
         raise ImageError(f"{width} x {height} found, expected at least one pixel")
@@ -379,7 +385,10 @@ def _check_size(width: int, height: int, bits: int, data: bytes, max_pixels: int
             f"{f' of {bits} bits each' if limit < max_pixels else ''}; "
             "make it smaller, or raise the limit (max_pixels; --max-megapixels of nedr serve)"
         )
-    size = pixels * bits // 8
+
+
+def _check_unfolded(size: int, data: bytes) -> None:
+    """Refuse a file that unfolds to `size` bytes of pixels if only a bomb would."""
     if size > max(_MOST_UNFOLDED, _MOST_TIMES * len(data)):
         raise ImageError(
             f"{size / 1e6:.0f} MB of pixels in a file of {len(data) / 1e6:.1f} MB found, as only blank pictures have, "

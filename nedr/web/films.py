@@ -52,7 +52,7 @@ def looked(dehazer: Dehazer, folder: Path, name: str, most: float) -> dict[str, 
 
 @ticking
 def made(dehazer: Dehazer, folder: Path, suffix: str, strength: float, tick: Tick) -> list[str]:
-    """Write `folder/result` with the suffix, and give the notes on it. Raises what `nedr.video.pipeline.dehaze` does."""
+    """Write `folder/result` with the suffix and give its notes. Raises what `nedr.video.pipeline.dehaze` does."""
     from nedr.video.pipeline import dehaze
 
     job = Job(folder / "original", folder / f"result{suffix}")

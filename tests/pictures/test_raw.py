@@ -22,12 +22,13 @@ def scene():
     return np.stack([0.1 + 0.3 * x / WIDTH, 0.1 + 0.3 * y / HEIGHT, np.full(x.shape, 0.2)], axis=2)
 
 
-def dng(*, neutral=(1, 1, 1), orientation=1, byteorder="<"):
-    """A DNG with the Bayer pattern RGGB; `neutral` is how the camera saw white."""
+def dng(*, neutral=(1, 1, 1), orientation=1, byteorder="<", pattern="RGGB"):
+    """A DNG with a Bayer pattern, or linear without one; `neutral` is how the camera saw white."""
     tifffile = pytest.importorskip("tifffile")
     linear = (scene() * neutral * 65535).astype(np.uint16)
-    mosaic = np.empty((HEIGHT, WIDTH), np.uint16)
-    for row, column, channel in ((0, 0, 0), (0, 1, 1), (1, 0, 1), (1, 1, 2)):
+    mosaic, channels = np.empty((HEIGHT, WIDTH), np.uint16), ["RGB".index(colour) for colour in pattern or ""]
+    for place, channel in enumerate(channels):
+        row, column = divmod(place, 2)
         mosaic[row::2, column::2] = linear[row::2, column::2, channel]
     to_camera = (32406, -15372, -4986, -9689, 18758, 415, 557, -2040, 10570)
     matrix = [number for value in to_camera for number in (value, 10000)]
@@ -36,8 +37,6 @@ def dng(*, neutral=(1, 1, 1), orientation=1, byteorder="<"):
         (271, "s", 0, "Maker", True),
         (272, "s", 0, "Model X", True),
         (274, "H", 1, orientation, True),
-        (33421, "H", 2, (2, 2), True),  # the pattern's size
-        (33422, "B", 4, (0, 1, 1, 2), True),
         (50706, "B", 4, (1, 4, 0, 0), True),  # DNG's version
         (50708, "s", 0, "Maker Model X", True),
         (50717, "I", 1, 65535, True),  # white level
@@ -45,8 +44,11 @@ def dng(*, neutral=(1, 1, 1), orientation=1, byteorder="<"):
         (50728, "2I", 3, tuple(white), True),
         (50778, "H", 1, 21, True),  # daylight
     ]
-    file = BytesIO()
-    tifffile.imwrite(file, mosaic, photometric="cfa", extratags=tags, metadata=None, byteorder=byteorder)
+    if pattern:
+        tags += [(33421, "H", 2, (2, 2), True), (33422, "B", 4, tuple(channels), True)]  # its size and its colours
+    photometric, file = "cfa" if pattern else "linear_raw", BytesIO()
+    stored = mosaic if pattern else linear
+    tifffile.imwrite(file, stored, photometric=photometric, extratags=tags, metadata=None, byteorder=byteorder)
     return file.getvalue()
 
 
@@ -71,6 +73,12 @@ def test_a_raw_file_becomes_a_picture_of_sixteen_bits(byteorder):
     assert len(np.unique(inner)) > len(np.unique(inner // 257))  # more than 8 bits can tell apart
     assert len(found.notes) == 1
     assert "white balance camera, sRGB, 16 bits" in found.notes[0]
+
+
+@pytest.mark.parametrize("pattern", ["BGGR", "GRBG", "GBRG", None])
+def test_every_layout_of_the_sensor_gives_the_same_picture(pattern):
+    first, found = (read(data).pixels[8:-8, 8:-8].astype(int) for data in (dng(), dng(pattern=pattern)))
+    assert np.abs(first - found).mean() < 600  # of 65535
 
 
 @pytest.mark.parametrize(("orientation", "turns"), [(1, 0), (3, 2), (6, -1), (8, 1)])
