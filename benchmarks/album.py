@@ -5,7 +5,7 @@
     python benchmarks/album.py --ray                 also the Ray pipeline, one actor for each core
 
 The photographs are JPEGs made of those in examples/, on the disk of the folder for temporary files. `one after another`
-is `nedr.album.one.clear` in a loop, on one thread and on as many as there are workers; `folder` is all of
+is `nedr.album.one.dehaze_file` in a loop, on one thread and on as many as there are workers; `folder` is all of
 `nedr FOLDER -o OUT`: search, manifest, sync to disk, report. The ways take turns, and of each the best round counts.
 """
 
@@ -90,7 +90,7 @@ def one_by_one(photos: list[Path], threads: int) -> Callable[[Path], float]:
     def way(out: Path) -> float:
         started = time.perf_counter()
         for photo in photos:
-            one.clear(Job(photo, out / photo.name), dehazer)
+            one.dehaze_file(Job(photo, out / photo.name), dehazer)
         return time.perf_counter() - started
 
     return way

@@ -178,8 +178,8 @@ def row(name: str, source: bytes, folder: Path, dehazer: Dehazer, scene: Any) ->
     """One file cleared as `nedr FILE` does, and its row of the table."""
     photo = folder / f"{name}.{name.split()[0].lower()}"
     photo.write_bytes(source)
-    (job,) = one.plan([str(photo)])
-    notes = list(one.clear(job, dehazer).notes)
+    (job,) = one.plan_jobs([str(photo)])
+    notes = list(one.dehaze_file(job, dehazer).notes)
     result = job.result.read_bytes()
     before, after, first, last = facts(source), facts(result), images.read(source), images.read(result)
     if np.array_equal(first.pixels, last.pixels):

@@ -88,7 +88,7 @@ def dehazed(folder: Path, number: int, dehazer: Dehazer) -> str:
     photo, result = folder / "photo.jpg", folder / "result.jpg"
     photo.write_bytes(data)
     try:
-        one.clear(Job(photo, result), dehazer)
+        one.dehaze_file(Job(photo, result), dehazer)
         with suppress(MissingExtraError):
             if animation.read(result.read_bytes()) is None:
                 images.read(result)

@@ -1,6 +1,6 @@
 """A million photographs without their haze, on a Ray cluster or on this machine, from any storage to any other.
 
-    pip install 'nedr-dehaze[ray]' s3fs
+    pip install '.[ray]' s3fs
     python examples/million.py s3://trip/raw s3://trip/clear --actors 64 --report s3://trip/report
 
 On a cluster: `ray job submit --working-dir examples -- python million.py ...`; then `--actors 8:256` lets it grow.

@@ -19,4 +19,25 @@ class MissingExtraError(NedrError, ImportError):
 
 def missing_extra(feature: str, extra: str) -> MissingExtraError:
     """The error to raise when `feature` needs the optional dependencies of `extra`."""
-    return MissingExtraError(f"{feature} needs optional packages: pip install 'nedr-dehaze[{extra}]'")
+    return MissingExtraError(f"{feature} needs optional packages: pip install '{_installable(extra)}'")
+
+
+def _installable(extra: str) -> str:
+    """What pip takes for this nedr with an extra: the folder it came from, where it was fetched from, or a name."""
+    import json
+    from importlib.metadata import PackageNotFoundError, distribution
+    from pathlib import Path
+    from urllib.parse import unquote, urlsplit
+
+    checkout = Path(__file__).parents[1]
+    if (checkout / "pyproject.toml").exists():
+        return f"{checkout}[{extra}]"
+    try:
+        origin = json.loads(distribution("nedr-dehaze").read_text("direct_url.json") or "{}")
+    except PackageNotFoundError:
+        origin = {}
+    url = origin.get("url", "")
+    if url.startswith("file:"):
+        return f"{unquote(urlsplit(url).path)}[{extra}]"
+    fetched = f"{origin['vcs_info']['vcs']}+{url}" if "vcs_info" in origin else url
+    return f"nedr-dehaze[{extra}] @ {fetched}" if fetched else f"nedr-dehaze[{extra}]"

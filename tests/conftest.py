@@ -1,5 +1,9 @@
 """Fixtures that several test files share."""
 
+import os
+import sys
+import tempfile
+
 import pytest
 
 
@@ -12,3 +16,8 @@ def tiny_config():
     return NeDRConfig(
         widths=(4, 8, 8, 8), idrm_hidden=(8, 8), idrm_outputs=4, drem_width=8, drem_growth=4, head_width=4
     )
+
+
+# What the user's own journal knows of photographs must not come from outside, nor stay behind.
+_state = tempfile.TemporaryDirectory()
+os.environ["LOCALAPPDATA" if sys.platform == "win32" else "XDG_STATE_HOME"] = _state.name

@@ -1,17 +1,18 @@
 """Photographs in files: where the results of each one go, decided before any work, and the making of them.
 
->>> for job in plan(["a.jpg", "b.jpg"], "cleared"):
-...     clear(job, Dehazer())
+>>> for job in plan_jobs(["a.jpg", "b.jpg"], "dehazed"):
+...     dehaze_file(job, Dehazer())
 """
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from nedr.album import animated
+from nedr.album.sources import identity
 from nedr.errors import UsageError
 from nedr.inference.dehazer import Dehazer
 from nedr.inference.field import HazeField
@@ -38,7 +39,9 @@ class Haze:
     notes: tuple[str, ...]
 
 
-def plan(photos: Sequence[str], output: str | None = None, *, map: bool = False, compare: bool = False) -> list[Job]:
+def plan_jobs(
+    photos: Sequence[str], output: str | None = None, *, map: bool = False, compare: bool = False
+) -> list[Job]:
     """Where everything goes: PHOTO.dehazed.SUFFIX beside each photograph, or at `output`; nothing is written.
 
     A video is told by its suffix, or when that is unknown by its first bytes, and becomes videos.
@@ -50,7 +53,7 @@ def plan(photos: Sequence[str], output: str | None = None, *, map: bool = False,
     Raises UsageError for an output of unknown or read-only format, for several photographs into one file, and when two
     would write the same file, or one would write what another is yet to be read from.
     """
-    if output is None or _is_folder(output):
+    if output is None or _names_folder(output):
         folder = None if output is None else Path(output)
         jobs = [_named(Path(photo), folder, map=map, compare=compare) for photo in photos]
     elif len(photos) == 1:
@@ -64,7 +67,7 @@ def plan(photos: Sequence[str], output: str | None = None, *, map: bool = False,
     return jobs
 
 
-def clear(
+def dehaze_file(
     job: Job,
     dehazer: Dehazer,
     *,
@@ -102,7 +105,7 @@ def render(
 ) -> tuple[dict[Path, bytes], Haze]:
     """Every file of a job and the haze that was found, of a photograph whose bytes are `data`; nothing is written.
 
-    The options and errors are those of `clear`; name: what errors call the photograph, if not as the job does.
+    The options and errors are those of `dehaze_file`; name: what errors call the photograph, if not as the job does.
     """
     if moving := animation.read(data, name=name or str(job.photo)):
         found = animated.render(job, moving, dehazer, strength=strength, quality=quality)
@@ -155,7 +158,7 @@ def side_by_side(before: Picture, after: Picture) -> Picture:
     )
 
 
-def _is_folder(output: str) -> bool:
+def _names_folder(output: str) -> bool:
     path = Path(output)
     return path.is_dir() or output.endswith(("/", os.sep)) or not path.suffix
 
@@ -200,22 +203,17 @@ def _job(photo: Path, result: Path, kind: str | None, stem: str, *, map: bool, c
 
 def _check_distinct(jobs: Iterable[Job]) -> None:
     jobs = list(jobs)
-    writers: dict[str, Path] = {}
+    writers: dict[Hashable, Path] = {}
     for job in jobs:
         for target in job.targets:
-            key = _identity(target)
+            key = identity(target)
             if key in writers:
-                raise UsageError(f"{writers[key]} and {job.photo} would both write {target}; clear them one at a time")
+                raise UsageError(f"{writers[key]} and {job.photo} would both write {target}; dehaze them one at a time")
             writers[key] = job.photo
     for job in jobs:
-        writer = writers.get(_identity(job.photo), job.photo)
+        writer = writers.get(identity(job.photo), job.photo)
         if writer != job.photo:
             raise UsageError(f"the results of {writer} would replace {job.photo}, also to be read; leave one out")
-
-
-def _identity(path: Path) -> str:
-    """One text for all names of a file."""
-    return os.path.normcase(os.path.realpath(path))
 
 
 def _is_same(result: Picture, picture: Picture, kind: str | None) -> bool:

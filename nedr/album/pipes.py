@@ -1,6 +1,10 @@
-"""Pictures through pipes: one file from standard input to standard output, or raw frames without end."""
+"""Pictures through pipes: one file from its start to its end, or raw frames without end."""
 
 import re
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
@@ -13,20 +17,71 @@ from nedr.pictures.job import Job
 from nedr.video.temporal import VideoDehazer
 
 
-def picture(
-    source: BinaryIO, target: BinaryIO, dehazer: Dehazer, *, strength: float, format: str | None, quality: int | None
-) -> tuple[str, ...]:
-    """One picture file without its haze; returns what reading had to change, one sentence each.
+@dataclass(frozen=True)
+class Form:
+    """What goes through a pipe.
 
-    format: one of `nedr.pictures.images.Picture`, None for the source's own
-    quality: as for `nedr.pictures.images.encode`
+    format: that a picture is written in, as jpeg or png; None for the one that comes in
+    raw: WIDTHxHEIGHT of raw frames, None for a picture
+    quality, salvage: as for `nedr.album.one.dehaze_file`
 
-    Raises ImageError for what is no picture; nothing is written then.
+    Raises UsageError for what cannot be.
     """
-    job = Job(Path("standard input"), Path("standard output"), format)
-    files, haze = one.render(job, source.read(), dehazer, strength=strength, quality=quality)
-    target.write(files[job.result])
-    target.flush()
+
+    format: str | None = None
+    raw: str | None = None
+    quality: int | None = None
+    salvage: bool = False
+
+    def __post_init__(self) -> None:
+        if self.raw and self.format:
+            raise UsageError("--raw frames have no --format: they come out as they come in, 8 bit RGB")
+        if self.raw:
+            frame_size(self.raw)
+        if self.format:
+            one.format_of(f"standard output.{self.format}")
+
+
+@contextmanager
+def open_source(name: str) -> Iterator[BinaryIO]:
+    """What is to be read: standard input, called -, or a named pipe or device. Raises UsageError if there is none."""
+    if name == "-":
+        if sys.stdin is None:
+            raise UsageError("standard input is closed; expected a picture there: nedr - < IN > OUT")
+        yield sys.stdin.buffer
+    else:
+        with Path(name).open("rb") as source:
+            yield source
+
+
+def send_through(
+    source: BinaryIO,
+    target: BinaryIO | Path,
+    dehazer: Dehazer,
+    form: Form,
+    *,
+    strength: float = 1.0,
+    overwrite: bool = False,
+) -> tuple[str, ...]:
+    """What a pipe gives, without its haze; returns what the result does not hold, one sentence each.
+
+    target: a stream, or for a picture the file it becomes, whose suffix names the format;  overwrite: replace that file
+
+    Raises ImageError for what is not a picture, UsageError for a file that exists; nothing is written then.
+    """
+    if form.raw:
+        if isinstance(target, Path):
+            raise UsageError("--raw frames go to standard output: nedr - --raw WIDTHxHEIGHT > OUT")
+        frames(source, target, dehazer, frame_size(form.raw), strength=strength)
+        return ()
+    name = str(target) if isinstance(target, Path) else form.format and f"standard output.{form.format}"
+    job = Job(Path("standard input"), Path(name or "standard output"), one.format_of(name) if name else None)
+    files, haze = one.render(job, source.read(), dehazer, strength=strength, quality=form.quality, salvage=form.salvage)
+    if isinstance(target, Path):
+        one.write(target, files[job.result], overwrite=overwrite)
+    else:
+        target.write(files[job.result])
+        target.flush()
     return haze.notes
 
 

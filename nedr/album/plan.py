@@ -1,6 +1,6 @@
 """Folders of photographs: what is in them, and where each result goes.
 
->>> for task in plan(["trip", "more/b.jpg"], "cleared"):
+>>> for task in plan_tasks(["trip", "more/b.jpg"], "dehazed"):
 ...     print(task.job.photo, task.job.result)
 """
 
@@ -8,23 +8,30 @@ import os
 import unicodedata
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from itertools import chain
 from pathlib import Path
 
 from nedr.album import journal, one
+from nedr.album.sources import identity, is_hidden, is_result
 from nedr.errors import ImageError, NedrError, UsageError
 from nedr.pictures import images
 from nedr.pictures.job import Job
 from nedr.video import formats
 
-OWN_MARKS = frozenset({"dehazed", "transmission", "compare"})
-"""PHOTO.dehazed.jpg is a result of nedr where a PHOTO lies beside it: folders are searched without those."""
-
+SIDECAR = ".xmp"
+"""The suffix of files beside photographs that say more about them: PHOTO.xmp or PHOTO.jpg.xmp."""
 
 # A .ts in a folder is more often TypeScript than a transport stream.
 _SUFFIXES = frozenset(images.SUFFIXES) | frozenset(formats.READ_ONLY) | (frozenset(formats.CONTAINERS) - {".ts"})
+
+# Pictures that are not read; what has become readable since is so all the same.
+_UNREAD = frozenset(
+    {".3fr", ".arw", ".cr2", ".cr3", ".crw", ".dcr", ".dng", ".erf", ".iiq", ".kdc", ".mef", ".mos", ".mrw", ".nef"}
+    | {".nrw", ".orf", ".pef", ".raf", ".raw", ".rw2", ".rwl", ".sr2", ".srf", ".srw", ".x3f"}
+    | {".exr", ".gif", ".hdr", ".jp2", ".jxl", ".psb", ".psd", ".svg", ".xcf"}
+)
 
 
 @dataclass(frozen=True)
@@ -48,14 +55,18 @@ class Selection:
 
 @dataclass(frozen=True)
 class Task:
-    """A job, and the folder of results whose manifest it belongs to: None for none; `error`: why it cannot be done."""
+    """A job, and the folder of results whose journal it belongs to: None for a photograph named on its own.
+
+    error: why it cannot be done;  unread: whether it is a picture of a kind that is not read
+    """
 
     job: Job
     root: Path | None = None
     error: NedrError | None = None
+    unread: bool = False
 
 
-def plan(
+def plan_tasks(
     sources: Sequence[str],
     output: str | None = None,
     *,
@@ -65,21 +76,21 @@ def plan(
 ) -> list[Task]:
     """The tasks of photographs and folders given together; nothing is written.
 
-    Without a folder among them this is `nedr.album.one.plan`. A folder's photographs go to the same places under
+    Without a folder among them this is `nedr.album.one.plan_jobs`. A folder's photographs go to the same places under
     `output` (of several folders, under their names), or under FOLDER.dehazed without one; a photograph named beside
     folders becomes PHOTO.dehazed.SUFFIX there. Results whose names would be the same, or differ in case alone, get
-    numbers.
+    numbers. The sidecars of a folder's photographs go where these go.
     A folder that cannot be listed, or in which nothing is found, becomes a task with an error.
 
-    Raises UsageError for an output that is a file or one of the folders, and what `nedr.album.one.plan` does.
+    Raises UsageError for an output that is a file or one of the folders, and what `nedr.album.one.plan_jobs` does.
     """
     folders = [Path(source) for source in sources if Path(source).is_dir()]
     photos = [source for source in sources if not Path(source).is_dir()]
     if not folders:
-        return [Task(job) for job in one.plan(photos, output, map=map, compare=compare)]
+        return [Task(job) for job in one.plan_jobs(photos, output, map=map, compare=compare)]
     _check_folders(folders, output)
     root = None if output is None else Path(output)
-    named = one.plan(photos, output and f"{output}{os.sep}", map=map, compare=compare) if photos else []
+    named = one.plan_jobs(photos, output and f"{output}{os.sep}", map=map, compare=compare) if photos else []
     names = _Names(target for job in named for target in job.targets)
     jobs, tasks = iter(named), list[Task]()
     for source in sources:
@@ -93,7 +104,7 @@ def plan(
 
 
 def _check_folders(folders: list[Path], output: str | None) -> None:
-    if len({_identity(folder) for folder in folders}) < len(folders):
+    if len({identity(folder) for folder in folders}) < len(folders):
         raise UsageError(f"a folder is given twice among {', '.join(map(str, folders))}; leave one out")
     if output is not None and Path(output).exists() and not Path(output).is_dir():
         raise UsageError(f"{output} is a file; expected a folder for the results of {folders[0]}")
@@ -106,28 +117,33 @@ def _in_folder(
     folder: Path, results: Path, top: Path, names: "_Names", selection: Selection, extra: tuple[bool, bool]
 ) -> Iterator[Task]:
     """The tasks of one folder: its tree goes to `top`, its record to `results`."""
-    found = sorted(find(folder, leave=results, selection=selection), key=_claims_later)
-    if not found:
+    found = sorted(find_photographs(folder, leave=results, selection=selection), key=_claims_later)
+    if all(photo.unread for photo in found):
         yield Task(Job(folder, top), error=UsageError(f"no photographs of those asked for in {folder}"))
     for photo in found:
-        yield _task(photo, top / photo.path.parent.relative_to(folder), results, names, extra)
+        yield from _tasks(photo, top / photo.path.parent.relative_to(folder), results, names, extra)
 
 
 @dataclass(frozen=True)
 class Found:
-    """A photograph in a folder, or with an error a folder that cannot be listed."""
+    """A photograph in a folder, or with an error a folder that cannot be listed.
+
+    sidecars: the files beside it that say more about it;  unread: whether it is a picture of a kind that is not read
+    """
 
     path: Path
     error: NedrError | None = None
+    sidecars: tuple[Path, ...] = ()
+    unread: bool = False
 
 
-def find(folder: Path, *, leave: Path, selection: Selection) -> Iterator[Found]:
+def find_photographs(folder: Path, *, leave: Path, selection: Selection) -> Iterator[Found]:
     """Every photograph below a folder, told by its suffix, sorted within each folder; what lies in `leave` is not.
 
-    Links are followed, after the real folders, and each folder is searched once. Hidden names, other folders of
-    nedr's results and results beside their photographs are passed over.
+    Links are followed, after the real folders, and each folder is searched once. Hidden names, thumbnails and bins,
+    other folders of nedr's results, results beside their photographs, pipes and devices are passed over.
     """
-    queue, seen = deque([folder]), {_identity(leave)}
+    queue, seen = deque([folder]), {identity(leave)}
     while queue:
         here = queue.popleft()
         try:
@@ -136,55 +152,72 @@ def find(folder: Path, *, leave: Path, selection: Selection) -> Iterator[Found]:
             yield Found(here, ImageError(f"the folder {here} cannot be read: {error.strerror}"))
             continue
         is_ours = here != folder and any(entry.name == journal.FOLDER for entry in entries)
-        if is_ours or _identity(here) in seen:
+        if is_ours or identity(here) in seen:
             continue
-        seen.add(_identity(here))
-        wanted = [entry for entry in entries if not entry.name.startswith(".")]
-        inner = {entry.name for entry in wanted if _is_folder(entry)}
-        below = [here / entry.name for entry in wanted if entry.name in inner]
+        seen.add(identity(here))
+        wanted = [entry for entry in entries if not is_hidden(entry.name)]
+        below = [here / entry.name for entry in wanted if _is_directory(entry)]
         below = [path for path in below if selection.enters(path.relative_to(folder).as_posix())]
         queue.extendleft(path for path in reversed(below) if not path.is_symlink())
         queue.extend(path for path in below if path.is_symlink())
-        files = [here / entry.name for entry in wanted if entry.name not in inner]
-        for path in _photographs(files):
-            if selection.takes(path.relative_to(folder).as_posix()):
-                yield Found(path)
+        for found in _photographs([here / entry.name for entry in wanted if _is_file(entry)]):
+            if selection.takes(found.path.relative_to(folder).as_posix()):
+                yield found
 
 
-def _is_folder(entry: os.DirEntry[str]) -> bool:
+def _is_directory(entry: os.DirEntry[str]) -> bool:
     try:
         return entry.is_dir()
     except OSError:  # a link to itself, say: reading it will tell
         return False
 
 
-def _photographs(files: list[Path]) -> Iterator[Path]:
+def _is_file(entry: os.DirEntry[str]) -> bool:
+    """Whether an entry is a file, or a link that leads nowhere, which reading will tell."""
+    try:
+        return entry.is_file() or (entry.is_symlink() and not Path(entry).exists())
+    except OSError:
+        return True
+
+
+def _photographs(files: list[Path]) -> Iterator[Found]:
     stems = {path.stem for path in files}
+    sidecars = {path.name.casefold(): path for path in files if path.suffix.lower() == SIDECAR}
     for path in files:
-        stem, _, mark = path.stem.rpartition(".")
-        if path.suffix.lower() in _SUFFIXES and not (mark in OWN_MARKS and stem in stems):
-            yield path
+        suffix = path.suffix.lower()
+        if suffix in _SUFFIXES and not is_result(path, stems):
+            beside = (f"{name.casefold()}{SIDECAR}" for name in (path.stem, path.name))
+            yield Found(path, sidecars=tuple(sidecars.pop(name) for name in beside if name in sidecars))
+        elif suffix in _UNREAD - _SUFFIXES:
+            yield Found(path, unread=True)
 
 
-def _task(found: Found, folder: Path, root: Path, names: "_Names", extra: tuple[bool, bool]) -> Task:
-    photo, (with_map, with_compare) = found.path, extra
+def _tasks(found: Found, folder: Path, root: Path, names: "_Names", extra: tuple[bool, bool]) -> Iterator[Task]:
+    """The task of a photograph, and those of its sidecars."""
     if found.error:
-        return Task(Job(photo, folder), error=found.error)
+        yield Task(Job(found.path, folder), error=found.error)
+    elif found.unread:
+        kind = found.path.suffix.lower()
+        yield Task(Job(found.path, folder), error=ImageError(f"{kind} files are not read"), unread=True)
+    else:
+        job = _job(found.path, folder, names, extra)
+        yield Task(job, root)
+        for sidecar in found.sidecars:
+            name = job.result.stem if sidecar.stem == found.path.stem else job.result.name
+            yield Task(Job(sidecar, names.free(folder, [f"{name}{sidecar.suffix}"])), root)
+
+
+def _job(photo: Path, folder: Path, names: "_Names", extra: tuple[bool, bool]) -> Job:
     video = formats.is_video(photo)
-    read_only = not video and images.format_for(photo) in images.READ_ONLY
-    wish = photo.stem + (formats.result_suffix(photo) if video else ".jpg" if read_only else photo.suffix)
-    result = names.free(folder, [wish])
-    kind = result.suffix if video else ".png"
-    job = Job(
-        photo,
-        result,
-        "JPEG" if read_only else None,
-        map=names.free(folder, [f"{result.stem}.transmission{kind}", f"{result.name}.transmission{kind}"])
-        if with_map
-        else None,
-        compare=names.free(folder, [f"{result.stem}.compare{result.suffix}"]) if with_compare else None,
-    )
-    return Task(job, root)
+    suffix, kind = (formats.result_suffix(photo), None) if video else images.result_for(photo.suffix)
+    result, of_map = names.free(folder, [photo.stem + suffix]), suffix if video else ".png"
+    job = Job(photo, result, kind)
+    if extra[0]:
+        wishes = [f"{result.stem}.transmission{of_map}", f"{result.name}.transmission{of_map}"]
+        job = replace(job, map=names.free(folder, wishes))
+    if extra[1]:
+        job = replace(job, compare=names.free(folder, [f"{result.stem}.compare{result.suffix}"]))
+    return job
 
 
 def _claims_later(found: Found) -> tuple[bool, Path]:
@@ -201,15 +234,6 @@ def _beside(folder: Path) -> Path:
 
 def _name(folder: Path) -> str:
     return folder.resolve().name or "root"
-
-
-def _identity(folder: Path) -> tuple[int, int] | None:
-    """One value for all names of a folder; None for one that is not there."""
-    try:
-        found = folder.stat()
-    except OSError:
-        return None
-    return found.st_dev, found.st_ino
 
 
 def _matches(path: str, glob: str) -> bool:

@@ -11,6 +11,7 @@ import uuid
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from nedr.album import journal
@@ -19,6 +20,7 @@ from nedr.album import run as album
 from nedr.album.journal import Record
 from nedr.album.one import Haze
 from nedr.album.run import Options
+from nedr.album.sources import is_hidden
 from nedr.errors import ImageError, NedrError, UsageError, missing_extra
 from nedr.inference.dehazer import Dehazer
 from nedr.inference.field import check_strength
@@ -76,8 +78,8 @@ def dehaze_files(
 
     ds: with the column `path`, of any location fsspec knows, all below `root`; `photographs` makes such a dataset
     output: a folder; results lie there as their photographs below `root`, HEIF as NAME.heic.jpg, raw as NAME.dng.tif
-    strength, quality, weights, method, overwrite: as for `nedr.album.one.clear` and `nedr.Dehazer`; weights must be a
-        name, or a file that every machine has
+    strength, quality, weights, method, overwrite: as for `nedr.album.one.dehaze_file` and `nedr.Dehazer`; weights must
+        be a name, or a file that every machine has
     actors: how many Dehazers, or the fewest and the most;  cpus: of each;  batch_size: photographs that share a line of
         the manifest's bookkeeping: a run that is killed does at most those of each actor again
 
@@ -86,7 +88,9 @@ def dehaze_files(
     check_strength(strength)
     network = sha256(resolve(weights)) if method == "nedr" else method
     fewest, most = actors if isinstance(actors, tuple) else (actors, actors)
-    plan = _Plan(_url(root), _url(output), Options(strength, quality, overwrite, network), weights, method, cpus)
+    plan = _Plan(
+        _url(root), _url(output), Options(strength, quality, overwrite, network=network), weights, method, cpus
+    )
     return ds.map_batches(
         _Actor,
         fn_constructor_kwargs={"plan": plan, "known": ray.put(_known(output))},
@@ -192,16 +196,27 @@ class _Actor:
 
 
 def _known(output: str) -> dict[bytes, bytes]:
-    """Of every photograph in an output's manifest: key of the result's name -> key of what it was made of."""
+    """Of every photograph that the journals say was written: key of its result -> key of what it was made of."""
     fs, top = url_to_fs(output)
     folder = f"{top}/{journal.FOLDER}"
-    journals = sorted(path for path in fs.find(folder) if path.endswith(".jsonl")) if fs.exists(folder) else []
-    return {
-        _key(entry["result"]): _key(entry["settings"], entry["size"], entry["stamp"])
-        for path in journals
-        for entry in journal.lines(fs.cat_file(path).decode("utf-8", "replace"))
-        if {"settings", "size", "stamp"} <= entry.keys()
-    }
+    paths = fs.find(folder) if fs.exists(folder) else []
+    entries = [entry for path in paths for entry in _entries(fs, path)]
+    newest = sorted((record for record, written in entries if written is not None), key=lambda record: record.at)
+    return {_key(record.result): _key(record.settings, record.size, record.stamp) for record in newest}
+
+
+def _entries(fs: Any, path: str) -> list[journal.Written]:
+    """What a file beside the results knows of them."""
+    if path.endswith(".jsonl"):
+        return list(journal.read_lines(fs.cat_file(path).decode("utf-8", "replace")))
+    if not path.endswith(f"/{journal.DATABASE}"):
+        return []
+    with TemporaryDirectory() as copied:
+        copy = Path(copied) / journal.FOLDER / journal.DATABASE
+        copy.parent.mkdir()
+        fs.get_file(path, str(copy))
+        with journal.open_album(Path(copied), writing=False) as known:
+            return known.records()
 
 
 def _key(*parts: Any) -> bytes:
@@ -228,4 +243,4 @@ def _url(path: str) -> str:
 
 def _is_photograph(path: str) -> bool:
     parts = PurePosixPath(path.lstrip("/"))
-    return parts.suffix.lower() in images.SUFFIXES and not any(part.startswith(".") for part in parts.parts)
+    return parts.suffix.lower() in images.SUFFIXES and not any(map(is_hidden, parts.parts))

@@ -3,11 +3,13 @@
 import csv
 import io
 import json
+import shutil
 import sys
+import threading
 import time
 from collections import Counter
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -19,70 +21,95 @@ from nedr.raster.header import is_tiff
 COLUMNS = ("photo", "outcome", "result", "density", "transmission", "seconds", "error", "notes")
 SUFFIXES = (".json", ".csv")
 
-# Seconds between two drawings of a bar that is asked to move with every frame.
-REDRAW = 0.25
+# Seconds between two drawings of the bar.
+REDRAW = 0.5
 
 
-@dataclass
 class Progress:
-    """A bar on a terminal: done of total, photographs per second, time left. Elsewhere nothing is drawn.
+    """A bar on a terminal: done of total, photographs per second, time left, and the files at work. Else nothing.
 
-    video: behind it, how far the video is that was heard of last
+    Drawn while it is open as a context, from any thread; what is printed meanwhile is printed inside `hidden`.
     """
 
-    total: int
-    stream: TextIO = field(default_factory=lambda: sys.stderr)
-    started: float = field(default_factory=time.monotonic)
-    failed: int = 0
-    done: int = 0
-    video: str = ""
-    begun: dict[str, tuple[float, int]] = field(default_factory=dict)
-    drawn: float = 0.0
+    def __init__(self, total: int, stream: TextIO | None = None) -> None:
+        self.total, self.done, self.failed, self.started = total, 0, 0, time.monotonic()
+        self._stream = stream or sys.stderr
+        self._work: dict[str, list[tuple[float, int, int | None]]] = {}  # the first and the last that was heard of each
+        self._lock, self._ended = threading.RLock(), threading.Event()
 
     @property
     def is_drawn(self) -> bool:
         """Whether somebody watches."""
-        return self.stream.isatty() and (self.total > 1 or bool(self.video))
+        return self.total > 0 and self._stream.isatty()
+
+    def __enter__(self) -> "Progress":
+        if self.is_drawn:
+            threading.Thread(target=self._redraw, daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.end()
+
+    def end(self) -> None:
+        """Draw no more."""
+        self._ended.set()
+        self._clear()
+
+    @contextmanager
+    def hidden(self) -> Iterator[None]:
+        """While lines are printed."""
+        with self._lock:
+            self._clear()
+            yield
+            self._draw()
 
     def count(self, outcome: Outcome) -> None:
         """One more is through."""
-        self.done += 1
-        self.failed += outcome.state == "failed"
-        if self.video.startswith(f"{outcome.task.job.photo.name}: "):
-            self.video = ""
-        self.draw()
+        with self._lock:
+            self.done += 1
+            self.failed += outcome.state == "failed"
+            self._work.pop(outcome.task.job.photo.name, None)
 
     def frame(self, name: str, done: int, total: int | None) -> None:
-        """A video has one more frame done, or a raster more rows, of `total` if that is known; drawn a few times a
-        second.
-        """
+        """A file is at work; a video has so many frames done, a raster so many rows, of `total` if that is known."""
+        with self._lock:
+            heard = (time.monotonic(), done, total)
+            known = self._work.setdefault(name, [heard, heard])
+            known[bool(known[0][1])] = heard  # frames count from the first, which waits for the network
+
+    def line(self) -> str:
+        """The bar as text."""
         now = time.monotonic()
-        since, first = self.begun.setdefault(name, (now, done))
-        if now - self.drawn < REDRAW or done == first:
-            return
-        self.drawn = now
-        self.video = f"{name}: {pace(done, total, now - since, 'rows' if is_tiff(name) else 'frames', first)}"
-        self.draw()
-
-    def draw(self) -> None:
-        """Draw the bar where the cursor's line begins."""
-        if self.is_drawn:
-            print(f"\r{self.line(time.monotonic() - self.started)}\x1b[K", end="", file=self.stream, flush=True)
-
-    def clear(self) -> None:
-        """Remove the bar, so that a line can be printed."""
-        if self.is_drawn:
-            print("\r\x1b[K", end="", file=self.stream, flush=True)
-
-    def line(self, seconds: float) -> str:
-        """The bar as text, `seconds` after the start."""
-        if self.total == 1 and self.video:
-            return self.video
+        work = [_at_work(name, heard[0], heard[1], now) for name, heard in list(self._work.items())[:2]]
+        work += [f"and {len(self._work) - 2} more"] if len(self._work) > 2 else []
+        if self.total == 1:
+            return "".join(work)
         full = round(20 * self.done / self.total)
-        parts = [f"[{'#' * full}{'.' * (20 - full)}] {pace(self.done, self.total, seconds)}"]
-        if self.failed:
-            parts.append(f"{self.failed} failed")
-        return "  ".join([*parts, self.video] if self.video else parts)
+        parts = [f"[{'#' * full}{'.' * (20 - full)}] {pace(self.done, self.total, now - self.started)}"]
+        parts += [f"{self.failed} failed"] if self.failed else []
+        return "  ".join([*parts, *work])
+
+    def _redraw(self) -> None:
+        while not self._ended.wait(REDRAW):
+            self._draw()
+
+    def _draw(self) -> None:
+        with self._lock:
+            if self.is_drawn and not self._ended.is_set():
+                text = self.line()[: shutil.get_terminal_size().columns - 1]
+                print(f"\r{text}\x1b[K", end="", file=self._stream, flush=True)
+
+    def _clear(self) -> None:
+        if self.is_drawn:
+            print("\r\x1b[K", end="", file=self._stream, flush=True)
+
+
+def _at_work(name: str, first: tuple[float, int, int | None], last: tuple[float, int, int | None], now: float) -> str:
+    """How far a file is: of a video the frames, of a raster the rows, of a photograph the time."""
+    since, before, _ = first
+    if not last[1]:
+        return f"{name} {_clock(now - since)}"
+    return f"{name}: {pace(last[1], last[2], last[0] - since, 'rows' if is_tiff(name) else 'frames', before)}"
 
 
 def pace(done: int, total: int | None, seconds: float, unit: str = "", first: int = 0) -> str:
@@ -98,10 +125,17 @@ def pace(done: int, total: int | None, seconds: float, unit: str = "", first: in
 def summary(outcomes: Iterable[Outcome], seconds: float) -> str:
     """One line that counts what became of all photographs."""
     counts = Counter(outcome.state for outcome in outcomes)
-    parts = [f"{counts['done']} cleared", f"{counts['skipped']} done before", f"{counts['failed']} failed"]
-    if counts["left"]:
-        parts.append(f"{counts['left']} left")
+    parts = [f"{counts['done']} dehazed", f"{counts['skipped']} done before", f"{counts['failed']} failed"]
+    words = {"copied": "sidecars copied", "unread": "not read", "left": "left"}
+    parts += [f"{counts[state]} {word}" for state, word in words.items() if counts[state]]
     return f"{', '.join(parts)} in {_clock(seconds)}"
+
+
+def unread(photos: Sequence[Path]) -> str:
+    """One line that names the pictures of kinds that are not read."""
+    kinds = sorted({photo.suffix.lower() for photo in photos})
+    names = ", ".join(map(str, photos[:5])) + (f" and {len(photos) - 5} more" if len(photos) > 5 else "")
+    return f"left out, since {' and '.join(kinds)} files are not read: {names}"
 
 
 def check(path: Path) -> None:

@@ -1,8 +1,8 @@
 """The work on many photographs at once: what is finished is passed over, what is bad is told, the rest is done.
 
->>> tasks = plan.plan(["trip"], "cleared")
->>> with opened(tasks) as manifests:
-...     for outcome in run(tasks, Dehazer(threads=1), manifests, Options(), workers=2):
+>>> tasks = plan_tasks(["trip"], "dehazed")
+>>> with open_journals(tasks) as journals:
+...     for outcome in run_tasks(tasks, Dehazer(threads=1), journals, Options(), workers=2):
 ...         print(outcome.task.job.photo, outcome.state)
 """
 
@@ -10,29 +10,31 @@ import errno
 import os
 import threading
 import time
+import traceback
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
 from typing import Any, TypeAlias, TypeVar
 
-from nedr.album import journal as manifest
+from nedr.album import journal as record
 from nedr.album import one
-from nedr.album.journal import Manifest, Record
-from nedr.album.plan import Task
+from nedr.album.journal import Journal, Record
+from nedr.album.plan import SIDECAR, Task
 from nedr.errors import ImageError, NedrError, UsageError, missing_extra
 from nedr.inference.dehazer import Dehazer
-from nedr.pictures import images
+from nedr.pictures import atomic, images
 from nedr.pictures.job import Job
 from nedr.raster import header
 from nedr.video import formats
 from nedr.video.formats import Encoding
 
-Manifests: TypeAlias = dict[Path, Manifest]
+Journals: TypeAlias = dict[Path | None, Journal]
 T = TypeVar("T")
 R = TypeVar("R")
 
@@ -42,15 +44,20 @@ MAX_WORKERS = 8
 
 @dataclass(frozen=True)
 class Options:
-    """How photographs become results, as for `nedr.album.one.clear`.
+    """How photographs become results, as for `nedr.album.one.dehaze_file`.
 
-    network: fingerprint of what finds the haze, method and weights;  encoding: of videos
-    watch: called for a video with its name, the frames done and how many there will be, if known
+    keep_time: results get the photograph's time of change;  salvage: what a truncated JPEG still holds is dehazed
+    encoding: of videos
+    network: fingerprint of what finds the haze, method and weights
+    watch: called with a file's name when work on it begins, of videos and rasters again and again with the frames or
+        rows done, and how many there will be, if known
     """
 
     strength: float = 1.0
     quality: int | None = None
     overwrite: bool = False
+    keep_time: bool = False
+    salvage: bool = False
     network: str = ""
     encoding: Encoding = field(default_factory=Encoding)
     watch: Callable[[str, int, int | None], None] = lambda name, done, total: None
@@ -60,16 +67,18 @@ class Options:
         made: dict[str, Any] = {"map": job.map is not None, "compare": job.compare is not None, "format": job.format}
         if formats.is_video(job.photo):
             made |= {"encoding": asdict(self.encoding)}
-        return manifest.settings(strength=self.strength, quality=self.quality, network=self.network, **made)
+        made |= {name: True for name in ("keep_time", "salvage") if getattr(self, name)}
+        return record.settings(strength=self.strength, quality=self.quality, network=self.network, **made)
 
 
 @dataclass(frozen=True)
 class Outcome:
     """What became of a task.
 
-    state: "done", "skipped" (it was finished before), "failed" or "left" (it was not come to)
+    state: "done", "copied" (a sidecar), "skipped" (it was finished before), "failed", "unread" (of a kind that is not
+        read) or "left" (it was not come to)
     haze: as `nedr.album.one.Haze`, empty unless it is done
-    seconds: of work on it;  error: why it failed
+    seconds: of work on it;  error: why it failed, or was not read
     """
 
     task: Task
@@ -86,27 +95,29 @@ class Outcome:
 
 
 @contextmanager
-def opened(tasks: Iterable[Task], *, writing: bool = True) -> Iterator[Manifests]:
-    """The manifests that the tasks belong to; with `writing`, no other run may use them meanwhile."""
+def open_journals(tasks: Iterable[Task], *, writing: bool = True) -> Iterator[Journals]:
+    """The journals that the tasks belong to; with `writing`, no other run may use those of folders meanwhile."""
     with ExitStack() as stack:
-        manifests = {root: Manifest(root) for root in {task.root for task in tasks} if root is not None}
-        if writing:
-            for each in manifests.values():
-                stack.enter_context(each)
-        yield manifests
+        journals: Journals = {}
+        for root in dict.fromkeys(task.root for task in tasks):
+            opening = record.open_own(writing=writing) if root is None else record.open_album(root, writing=writing)
+            journals[root] = stack.enter_context(opening)
+        yield journals
 
 
-def finished(tasks: Iterable[Task], manifests: Manifests, options: Options) -> Iterator[Outcome | None]:
+def finished(tasks: Iterable[Task], journals: Journals, options: Options) -> Iterator[Outcome | None]:
     """For each task the outcome if it was finished before, None if it is still to do."""
     for task in tasks:
-        record = None
-        if task.root is not None and task.error is None:
-            record = manifests[task.root].finished(task.job.result, task.job.photo, options.settings(task.job))
-        yield None if record is None else Outcome(task, "skipped", dict(record.haze))
+        if task.error is not None:
+            yield None
+            continue
+        job, settings = task.job, options.settings(task.job)
+        known = journals[task.root].finished(job.result, job.photo, settings, untouched=options.overwrite)
+        yield None if known is None else Outcome(task, "skipped", dict(known.haze))
 
 
-def run(
-    tasks: Sequence[Task], dehazer: Dehazer, manifests: Manifests, options: Options, *, workers: int
+def run_tasks(
+    tasks: Sequence[Task], dehazer: Dehazer, journals: Journals, options: Options, *, workers: int
 ) -> Generator[Outcome, None, None]:
     """Do the tasks, `workers` at once, and give the outcomes in the order of the tasks; stops when all must fail.
 
@@ -121,9 +132,8 @@ def run(
             raise NedrError(f"{name} was left after {done} frames")
         options.watch(name, done, total)
 
-    watched = replace(options, watch=watch)
-    outcomes = at_once(lambda task: attempt(task, dehazer, manifests, watched), tasks, workers, leave=left.set)
-    with closing(outcomes):
+    work = partial(attempt, dehazer=dehazer, journals=journals, options=replace(options, watch=watch))
+    with closing(at_once(work, tasks, workers, leave=left.set)) as outcomes:
         for outcome in outcomes:
             yield outcome
             if outcome.is_hopeless:
@@ -151,94 +161,114 @@ def at_once(
         pool.shutdown(cancel_futures=True)
 
 
-def attempt(task: Task, dehazer: Dehazer, manifests: Manifests, options: Options) -> Outcome:
+def attempt(task: Task, dehazer: Dehazer, journals: Journals, options: Options) -> Outcome:
     """Do one task; what goes wrong becomes its outcome."""
-    started = time.perf_counter()
+    started, photo = time.perf_counter(), task.job.photo
     try:
         if task.error:
-            raise task.error
-        haze = (
-            _done(task, dehazer, options) if task.root is None else _kept(task, dehazer, manifests[task.root], options)
-        )
+            return Outcome(task, "unread" if task.unread else "failed", error=task.error)
+        options.watch(photo.name, 0, None)
+        haze = _Work(task.job, dehazer, journals[task.root], options).do()
     except MemoryError:
-        return Outcome(task, "failed", error=ImageError(f"{task.job.photo}: needs more memory than there is"))
-    except NedrError as error:
-        return Outcome(task, "failed", seconds=time.perf_counter() - started, error=error)
-    return Outcome(task, "done", haze, time.perf_counter() - started)
+        error: NedrError = ImageError(f"{photo}: needs more memory than there is")
+    except NedrError as known:
+        error = known
+    except Exception as unknown:  # one file must not end the album, whatever is the matter with it
+        error = NedrError(f"{photo}: {_fault(unknown)}")
+        error.__cause__ = unknown
+    else:
+        return Outcome(task, "done" if haze else "copied", haze, time.perf_counter() - started)
+    return Outcome(task, "failed", seconds=time.perf_counter() - started, error=error)
 
 
-def _done(task: Task, dehazer: Dehazer, options: Options) -> dict[str, Any]:
-    _refuse_existing(task.job.targets, options)
-    if long := _long(task.job):
-        return asdict(long.dehaze(task.job, dehazer, **_how(task.job, options)))
-    strength, quality, overwrite = options.strength, options.quality, options.overwrite
-    return asdict(one.clear(task.job, dehazer, strength=strength, quality=quality, overwrite=overwrite))
+def _fault(error: Exception) -> str:
+    """Kind and place of an exception that nedr did not raise on purpose: the last line of ours that led to it."""
+    root = Path(__file__).parents[1]
+    places = [frame for frame in traceback.extract_tb(error.__traceback__) if Path(frame.filename).is_relative_to(root)]
+    last = places[-1]
+    place = f"{Path(last.filename).relative_to(root.parent).as_posix()}, line {last.lineno}"
+    return f"a fault of nedr, {type(error).__name__} in {place}: {error}"
 
 
-def _kept(task: Task, dehazer: Dehazer, journal: Manifest, options: Options) -> dict[str, Any]:
-    """Do a task and write it down."""
-    if long := _long(task.job):
-        return _kept_long(long, task, dehazer, journal, options)
-    job, before = task.job, _stamp(task.job.photo)
-    data = images.contents(job.photo)
-    contents = manifest.digest(data)
-    ours = [path for path in job.targets if journal.may_replace(job.result, job.photo, contents, path)]
-    _refuse_existing([path for path in job.targets if path not in ours], options)
-    files, haze = one.render(job, data, dehazer, strength=options.strength, quality=options.quality)
-    if _stamp(job.photo) != before:
-        raise ImageError(f"{job.photo} changed while it was read; the next run takes it")
-    made_of = {path: manifest.digest(made) for path, made in files.items()}
-    record = _record(job, before, contents, options, journal, made_of, asdict(haze))
-    journal.begin(record)
-    for path, made in files.items():
-        one.write(path, made, overwrite=options.overwrite or path in ours)
-    journal.done(record)
-    return asdict(haze)
+@dataclass(frozen=True)
+class _Work:
+    """A job, and what it is done with."""
 
+    job: Job
+    dehazer: Dehazer
+    journal: Journal
+    options: Options
 
-def _kept_long(long: ModuleType, task: Task, dehazer: Dehazer, journal: Manifest, options: Options) -> dict[str, Any]:
-    """Do a task on a video or raster and write it down, its files just before they get their names."""
-    job, before, records = task.job, _stamp(task.job.photo), list[Record]()
-    contents = manifest.digest_file(job.photo)
-    ours = [path for path in job.targets if journal.may_replace(job.result, job.photo, contents, path)]
-    _refuse_existing([path for path in job.targets if path not in ours], options)
+    def do(self) -> dict[str, Any]:
+        """Do the job and write it down; returns what was found, nothing for a sidecar."""
+        long, before = _long(self.job), _stamp(self.job.photo)
+        data = b"" if long else images.contents(self.job.photo)
+        made = (before, record.digest_file(self.job.photo) if long else record.digest(data))
+        ours = self._ours(made[1])
+        atomic.refuse_existing(set(self.job.targets) - ours, overwrite=self.options.overwrite)
+        return self._do_long(long, made, bool(ours)) if long else self._do_photograph(data, made, ours)
 
-    def sealed(report: Any, parts: dict[Path, Path]) -> None:
-        if _stamp(job.photo) != before:
+    def _do_photograph(self, data: bytes, made: tuple[tuple[int, str], str], ours: set[Path]) -> dict[str, Any]:
+        files, haze = self._rendered(data)
+        known = self._record(*made, {path: record.digest(each) for path, each in files.items()}, haze)
+        self.journal.begin(known)
+        for path, each in files.items():
+            one.write(path, each, overwrite=self.options.overwrite or path in ours)
+        self._finish(known)
+        return haze
+
+    def _rendered(self, data: bytes) -> tuple[dict[Path, bytes], dict[str, Any]]:
+        if self.job.photo.suffix.lower() == SIDECAR:
+            return {self.job.result: data}, {}
+        how = {name: getattr(self.options, name) for name in ("strength", "quality", "salvage")}
+        files, haze = one.render(self.job, data, self.dehazer, **how)
+        return files, asdict(haze)
+
+    def _do_long(self, long: ModuleType, made: tuple[tuple[int, str], str], replaces: bool) -> dict[str, Any]:
+        """A video or raster is written down just before its files get their names."""
+        records = list[Record]()
+
+        def sealed(report: Any, parts: dict[Path, Path]) -> None:
+            digests = {path: record.digest_file(part) for path, part in parts.items()}
+            records.append(self._record(*made, digests, asdict(report)))
+            self.journal.begin(records[0])
+
+        report = long.dehaze(
+            self.job,
+            self.dehazer,
+            strength=self.options.strength,
+            encoding=self.options.encoding,
+            overwrite=self.options.overwrite or replaces,
+            tick=partial(self.options.watch, self.job.photo.name),
+            sealed=sealed,
+        )
+        self._finish(records[0])
+        return asdict(report)
+
+    def _ours(self, contents: str) -> set[Path]:
+        """Those of the targets that nedr made of this very photograph, and nobody has changed since."""
+        job = self.job
+        return {path for path in job.targets if self.journal.may_replace(job.result, job.photo, contents, path)}
+
+    def _record(self, stamp: tuple[int, str], contents: str, files: dict[Path, str], haze: dict[str, Any]) -> Record:
+        """What the journal is to know. Raises ImageError if the photograph is not what it was when it was read."""
+        job, name = self.job, self.journal.name
+        if _stamp(job.photo) != stamp:
             raise ImageError(f"{job.photo} changed while it was read; the next run takes it")
-        made_of = {path: manifest.digest_file(part) for path, part in parts.items()}
-        records.append(_record(job, before, contents, options, journal, made_of, asdict(report)))
-        journal.begin(records[0])
+        digests = {name(path): made for path, made in files.items()}
+        settings = self.options.settings(job)
+        return Record(name(job.result), str(job.photo.resolve()), *stamp, contents, settings, digests, haze)
 
-    how = _how(job, options) | {"overwrite": options.overwrite or bool(ours), "sealed": sealed}
-    report = long.dehaze(job, dehazer, **how)
-    journal.done(records[0])
-    return asdict(report)
-
-
-def _record(
-    job: Job,
-    stamp: tuple[int, str],
-    contents: str,
-    options: Options,
-    journal: Manifest,
-    files: dict[Path, str],
-    haze: dict[str, Any],
-) -> Record:
-    return Record(
-        result=journal.name(job.result),
-        photo=str(job.photo.resolve()),
-        size=stamp[0],
-        stamp=stamp[1],
-        digest=contents,
-        settings=options.settings(job),
-        files={journal.name(path): made for path, made in files.items()},
-        haze=haze,
-    )
+    def _finish(self, known: Record) -> None:
+        if self.options.keep_time:
+            time = int(known.stamp)
+            for path in self.job.targets:
+                os.utime(path, ns=(time, time))
+        self.journal.done(known)
 
 
 def _long(job: Job) -> ModuleType | None:
-    """What clears a file that is never in memory as a whole, a video or a raster; None for a photograph.
+    """What dehazes a file that is never in memory as a whole, a video or a raster; None for a photograph.
 
     A raster that fits into memory is taken for a photograph without rasterio, or when it is to become one. Raises
     MissingExtraError without PyAV, and without rasterio for a raster that does not fit.
@@ -265,30 +295,10 @@ def _video() -> ModuleType:
     return pipeline
 
 
-def _how(job: Job, options: Options) -> dict[str, Any]:
-    """The options of a video, as `nedr.video.pipeline.dehaze` takes them."""
-
-    def tick(done: int, total: int | None) -> None:
-        options.watch(job.photo.name, done, total)
-
-    return {
-        "strength": options.strength,
-        "encoding": options.encoding,
-        "overwrite": options.overwrite,
-        "tick": tick,
-    }
-
-
 def _stamp(photo: Path) -> tuple[int, str]:
     try:
-        return manifest.stamp(photo)
+        return record.stamp(photo)
     except FileNotFoundError:
         raise UsageError(f"{photo} does not exist; expected a picture file") from None
-    except OSError as error:
-        raise ImageError(f"{photo} cannot be read: {error.strerror}") from error
-
-
-def _refuse_existing(paths: Iterable[Path], options: Options) -> None:
-    for path in paths:
-        if not options.overwrite and os.path.lexists(path):
-            raise UsageError(f"{path} exists and is left as it is; --overwrite replaces it")
+    except (OSError, ValueError) as error:
+        raise ImageError(f"{photo} cannot be read: {getattr(error, 'strerror', None) or error}") from error

@@ -12,7 +12,7 @@ from nedr.album import run as album
 from nedr.album.journal import stamp
 from nedr.album.plan import Selection, Task
 from nedr.album.report import Progress
-from nedr.album.run import Manifests, Outcome
+from nedr.album.run import Journals, Outcome
 from nedr.errors import UsageError
 from nedr.inference import weights
 from nedr.inference.dehazer import Dehazer, Method, cores
@@ -24,7 +24,8 @@ Tell: TypeAlias = Callable[[Outcome, Progress], None]
 class Session:
     """What is to be done with which photographs.
 
-    sources, output, map, compare, selection: as for `nedr.album.plan.plan`;  options: as for `nedr.album.run.run`
+    sources, output, map, compare, selection: as for `nedr.album.plan.plan_tasks`
+    options: as for `nedr.album.run.run_tasks`
     weights, method, device, threads: as for `nedr.Dehazer`, the threads shared by all workers
     workers: photographs at once, None for one per thread, at most MAX_WORKERS;  limit: the most that are done
     report: the file to report to, or None
@@ -49,13 +50,13 @@ class Session:
 
     def once(self) -> list[Outcome]:
         """Do all that is to do. Raises what planning does."""
-        return self._clear(self._tasks())
+        return self._dehaze(self._tasks())
 
     def dry(self) -> list[Task]:
         """The tasks that `once` would do; nothing is written."""
         tasks = self._tasks()
-        with album.opened(tasks, writing=False) as manifests:
-            before = album.finished(tasks, manifests, self._options(manifests))
+        with album.open_journals(tasks, writing=False) as journals:
+            before = album.finished(tasks, journals, self._options())
             todo = [task for task, outcome in zip(tasks, before, strict=True) if outcome is None]
         return todo[: self.limit]
 
@@ -63,52 +64,53 @@ class Session:
         """Do all that is complete, then wait for more, until KeyboardInterrupt. Raises UsageError without folders."""
         for source in self.sources:
             if not Path(source).is_dir():
-                raise UsageError(f"{source} is no folder; watching expects folders")
-        complete, outcomes = watch.Complete(), dict[Path, Outcome]()
+                raise UsageError(f"{source} is not a folder; watching expects folders")
+        complete, outcomes, waiting = watch.Complete(), dict[Path, Outcome](), True
         attempted: dict[Path, tuple[int, str]] = {}
-        with watch.changes([Path(source) for source in self.sources]) as changed:
-            while True:
-                changed.clear()
-                tasks = [task for task in self._tasks() if _stamp(task) not in (None, attempted.get(task.job.photo))]
-                ready = [task for task in tasks if complete(task.job.photo)]
-                if ready:
-                    attempted |= {task.job.photo: known for task in ready if (known := _stamp(task))}
-                    done = self._clear(ready, outcomes.values())
-                    outcomes |= {outcome.task.job.photo: outcome for outcome in done}
-                changed.wait(watch.SETTLED / 4 if len(ready) < len(tasks) else None)
+        for changed in watch.changes([Path(source) for source in self.sources]):
+            if not (changed or waiting):
+                continue
+            tasks = [task for task in self._tasks() if _stamp(task) not in (None, attempted.get(task.job.photo))]
+            ready = [task for task in tasks if complete(task.job.photo)]
+            waiting = len(ready) < len(tasks)
+            if ready:
+                attempted |= {task.job.photo: known for task in ready if (known := _stamp(task))}
+                done = self._dehaze(ready, outcomes.values())
+                outcomes |= {outcome.task.job.photo: outcome for outcome in done}
 
     def _tasks(self) -> list[Task]:
-        return plan.plan(self.sources, self.output, map=self.map, compare=self.compare, selection=self.selection)
+        return plan.plan_tasks(self.sources, self.output, map=self.map, compare=self.compare, selection=self.selection)
 
-    def _clear(self, tasks: list[Task], earlier: Iterable[Outcome] = ()) -> list[Outcome]:
+    def _dehaze(self, tasks: list[Task], earlier: Iterable[Outcome] = ()) -> list[Outcome]:
         outcomes, started = list[Outcome](), time.monotonic()
-        with album.opened(tasks) as manifests:
-            options = self._options(manifests)
-            before = list(album.finished(tasks, manifests, options))
+        with album.open_journals(tasks) as journals:
+            options = self._options()
+            before = list(album.finished(tasks, journals, options))
             todo = [task for task, outcome in zip(tasks, before, strict=True) if outcome is None][: self.limit]
             workers, dehazer = self._workers(len(todo))
-            progress = Progress(len(todo) if manifests or len(todo) == 1 else 0)
-            options = replace(options, watch=progress.frame)
-            progress.draw()
-            work = album.run(todo, dehazer, manifests, options, workers=workers)
-            try:
-                for outcome in chain(filter(None, before), work):
-                    outcomes.append(outcome)
-                    self.tell(outcome, progress)
-            finally:
-                work.close()
-                progress.clear()
-                whole = list(_accounted(tasks, outcomes, manifests, options))
-                if manifests:
-                    self.say(report.summary(whole, time.monotonic() - started))
-                if self.report:
-                    report.write(self.report, [*earlier, *whole])
+            with Progress(len(todo)) as progress:
+                work = album.run_tasks(todo, dehazer, journals, replace(options, watch=progress.frame), workers=workers)
+                try:
+                    for outcome in chain(filter(None, before), work):
+                        outcomes.append(outcome)
+                        self.tell(outcome, progress)
+                finally:
+                    work.close()
+                    progress.end()
+                    whole = list(_accounted(tasks, outcomes, journals, options))
+                    self._sum_up(whole, time.monotonic() - started)
+                    if self.report:
+                        report.write(self.report, [*earlier, *whole])
         return outcomes
 
-    def _options(self, manifests: Manifests) -> album.Options:
-        """The options with the fingerprint of the network, which manifests alone ask for."""
-        if not manifests:
-            return self.options
+    def _sum_up(self, outcomes: list[Outcome], seconds: float) -> None:
+        if unread := [outcome.task.job.photo for outcome in outcomes if outcome.state == "unread"]:
+            self.say(report.unread(unread))
+        if any(outcome.task.root is not None for outcome in outcomes):
+            self.say(report.summary(outcomes, seconds))
+
+    def _options(self) -> album.Options:
+        """The options with the fingerprint of the network."""
         network = weights.sha256(weights.resolve(self.weights)) if self.method == "nedr" else self.method
         return replace(self.options, network=network)
 
@@ -121,7 +123,7 @@ class Session:
 
 
 def _accounted(
-    tasks: Iterable[Task], outcomes: Iterable[Outcome], manifests: Manifests, options: album.Options
+    tasks: Iterable[Task], outcomes: Iterable[Outcome], journals: Journals, options: album.Options
 ) -> Iterator[Outcome]:
     """What became of every task: as told, else finished while the run was left, else not come to."""
     told = {id(outcome.task): outcome for outcome in outcomes}
@@ -129,7 +131,7 @@ def _accounted(
         if id(task) in told:
             yield told[id(task)]
         else:
-            [late] = album.finished([task], manifests, options)
+            [late] = album.finished([task], journals, options)
             yield replace(late, state="done") if late else Outcome(task, "left")
 
 

@@ -1,9 +1,7 @@
 """Waiting for photographs to arrive in folders (needs the extra [watch])."""
 
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 
 from nedr.album import journal
@@ -13,30 +11,15 @@ SETTLED = 2.0
 """Seconds for which a file must stay as it is to count as complete."""
 
 
-@contextmanager
-def changes(folders: Sequence[Path]) -> Iterator[threading.Event]:
-    """An event that is set whenever something below the folders changes. Raises MissingExtraError."""
+def changes(folders: Sequence[Path]) -> Iterator[bool]:
+    """Several times a second whether something below the folders has changed. Raises MissingExtraError."""
     try:
-        from watchdog.events import FileSystemEvent, FileSystemEventHandler
-        from watchdog.observers import Observer
+        import watchfiles
     except ImportError as error:
         raise missing_extra("watching a folder", "watch") from error
-    changed = threading.Event()
-
-    class Handler(FileSystemEventHandler):
-        def on_any_event(self, event: FileSystemEvent) -> None:
-            if event.event_type not in ("opened", "closed_no_write"):  # reading changes nothing
-                changed.set()
-
-    observer = Observer()
-    for folder in folders:
-        observer.schedule(Handler(), str(folder), recursive=True)
-    observer.start()
-    try:
-        yield changed
-    finally:
-        observer.stop()
-        observer.join()
+    often = round(1000 * SETTLED / 4)
+    for found in watchfiles.watch(*folders, watch_filter=None, rust_timeout=often, yield_on_timeout=True):
+        yield bool(found)
 
 
 class Complete:

@@ -35,13 +35,18 @@ def _dehaze_arguments(parser: argparse.ArgumentParser) -> None:
         help="where to write; a FILE's suffix names its format (beside PHOTO; a folder into FOLDER.dehazed)",
     )
     parser.add_argument(
-        "--strength", type=float, default=1.0, help="0 leaves every pixel, 1 removes the haze found, up to 1.5 (1)"
+        "--strength",
+        type=words.number,
+        default=1.0,
+        help="0 leaves every pixel, 1 removes the haze found, up to 1.5 (1)",
     )
     parser.add_argument("--map", action="store_true", help="also write the transmission, PHOTO.transmission.png")
     parser.add_argument("--compare", action="store_true", help="also write before | after in one picture")
     parser.add_argument(
         "--quality", type=words.percentage, help="1..100 for JPEG, WebP and AVIF (as the photograph was compressed)"
     )
+    parser.add_argument("--salvage", action="store_true", help="dehaze what a truncated JPEG still holds")
+    parser.add_argument("--keep-time", action="store_true", help="results get the photograph's time of change")
     words.add_overwrite(parser)
     words.add_seeing(parser)
     _folder_arguments(parser.add_argument_group("many photographs, also in folders"))
@@ -88,25 +93,37 @@ def _folder_arguments(parser: "argparse._ArgumentGroup") -> None:
 
 def _dehaze(arguments: argparse.Namespace) -> int:
     from nedr.album import report
+    from nedr.album.sources import expand_sources, is_pipe
     from nedr.inference.field import check_strength
 
     check_strength(arguments.strength)
-    if "-" in arguments.photos or arguments.raw or arguments.format:
+    if arguments.raw or arguments.format or any(photo == "-" or is_pipe(photo) for photo in arguments.photos):
         return _pipe(arguments)
     if arguments.report:
         report.check(arguments.report)
-    session = _session(arguments)
+    sources = expand_sources(arguments.photos)
+    if sources.results:
+        telling.complain(f"left out, since they are results: {', '.join(sources.results)}")
+    session = _session(sources.paths, arguments)
     if arguments.dry_run:
-        for task in session.dry():
-            print(f"{task.job.photo} -> {task.error or ', '.join(map(str, task.job.targets))}")
-        return 0
+        return _dry(session)
     with _terminated_as_interrupted():
         if arguments.watch:
             with telling.needs("--watch", "watch"):
                 session.watch()
         outcomes = session.once()
-    failures = [outcome.error for outcome in outcomes if outcome.error]
+    failures = [outcome.error for outcome in outcomes if outcome.state == "failed" and outcome.error]
     return 1 if failures and len(failures) < len(outcomes) else telling.status(failures)
+
+
+def _dry(session: "Session") -> int:
+    """Say what would be done."""
+    tasks = session.dry()
+    for task in tasks:
+        print(f"{task.job.photo} -> {task.error or ', '.join(map(str, task.job.targets))}")
+    if not tasks:
+        telling.complain("nothing to do: all photographs are finished")
+    return 0
 
 
 @contextmanager
@@ -122,19 +139,24 @@ def _terminated_as_interrupted() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def _session(arguments: argparse.Namespace) -> "Session":
+def _session(sources: list[str], arguments: argparse.Namespace) -> "Session":
     from nedr.album import plan
     from nedr.album import run as album
     from nedr.album.session import Session
 
     same = ("output", "map", "compare", "weights", "method", "device", "threads", "workers", "limit", "report")
     return Session(
-        arguments.photos,
+        sources,
         tell=lambda outcome, progress: _tell(outcome, progress, arguments.json),
         say=telling.complain,
         selection=plan.Selection(tuple(arguments.include), tuple(arguments.exclude)),
         options=album.Options(
-            arguments.strength, arguments.quality, arguments.overwrite, encoding=_encoding(arguments)
+            arguments.strength,
+            arguments.quality,
+            arguments.overwrite,
+            arguments.keep_time,
+            arguments.salvage,
+            encoding=_encoding(arguments),
         ),
         **{name: getattr(arguments, name) for name in same},
     )
@@ -151,45 +173,57 @@ def _encoding(arguments: argparse.Namespace) -> "Encoding":
 
 def _tell(outcome: "Outcome", progress: "Progress", as_json: bool) -> None:
     """What became of one photograph, on stdout and stderr, above the bar."""
+    photo, quiet = outcome.task.job.photo, progress.total > 1 and progress.is_drawn and sys.stdout.isatty()
+    with progress.hidden():
+        if outcome.state == "failed":
+            telling.complain(_found(outcome)["error"])
+        for note in outcome.haze.get("notes", ()) if outcome.state == "done" else ():
+            telling.complain(f"{photo}: {note}")
+        if as_json:
+            print(json.dumps(_found(outcome)), flush=True)
+        elif outcome.state == "done" and not quiet:
+            print(f"{photo} -> {_targets(outcome)}", flush=True)
+        elif outcome.state == "skipped" and outcome.task.root is None:
+            print(f"{photo} -> {_targets(outcome)} (done before)", flush=True)
+        if outcome.state != "skipped":
+            progress.count(outcome)
+
+
+def _targets(outcome: "Outcome") -> str:
+    return ", ".join(map(str, outcome.task.job.targets))
+
+
+def _found(outcome: "Outcome") -> dict[str, Any]:
+    """An outcome as --json tells it."""
     job = outcome.task.job
-    found: dict[str, Any] = {"photo": str(job.photo), "outcome": outcome.state}
-    progress.clear()
+    found = {"photo": str(job.photo), "outcome": outcome.state}
     if outcome.error:
-        found["error"] = telling.failure(str(job.photo), outcome.error)
-        telling.complain(found["error"])
-    else:
-        written = {"dehazed": job.result, "map": job.map, "compare": job.compare}
-        found |= {name: path and str(path) for name, path in written.items()} | outcome.haze
-    for note in outcome.haze.get("notes", ()) if outcome.state == "done" else ():
-        telling.complain(f"{job.photo}: {note}")
-    if as_json:
-        print(json.dumps(found), flush=True)
-    elif outcome.state == "done" and not (progress.total > 1 and progress.is_drawn and sys.stdout.isatty()):
-        print(f"{job.photo} -> {', '.join(map(str, job.targets))}", flush=True)
-    if outcome.state != "skipped":
-        progress.count(outcome)
+        return found | {"error": telling.failure(str(job.photo), outcome.error)}
+    written = {"dehazed": job.result, "map": job.map, "compare": job.compare}
+    return found | {name: path and str(path) for name, path in written.items()} | outcome.haze
 
 
 def _pipe(arguments: argparse.Namespace) -> int:
-    """One picture, or raw frames, from standard input to standard output; nothing else is written there."""
-    from nedr.album import one, pipes
+    """One picture, or raw frames, read to the end of a pipe, to standard output or into a file."""
+    from nedr.album import pipes
+    from nedr.album.sources import is_pipe
     from nedr.inference.dehazer import Dehazer
 
     unfit = ("map", "compare", "json", "watch", "report", "dry_run")
-    if arguments.photos != ["-"] or any(getattr(arguments, name) for name in unfit) or sys.stdin is None:
+    one = len(arguments.photos) == 1 and (arguments.photos[0] == "-" or is_pipe(arguments.photos[0]))
+    if not one or any(getattr(arguments, name) for name in unfit):
         raise UsageError("a pipe takes one picture or --raw frames and gives just that: nedr - < IN > OUT")
-    size = pipes.frame_size(arguments.raw) if arguments.raw else None
-    kind = one.format_of(f"standard output.{arguments.format}") if arguments.format else None
-    if size and kind:
-        raise UsageError("--raw frames have no --format: they come out as they come in, 8 bit RGB")
-    if arguments.output not in (None, "-") or sys.stdout.isatty():
-        raise UsageError("a pipe writes to standard output: nedr - < IN > OUT")
+    output = None if arguments.output == "-" else arguments.output
+    if output is None and sys.stdout.isatty():
+        raise UsageError("a picture is not written to a terminal: say where with > OUT or -o FILE")
     how = {"method": arguments.method, "threads": arguments.threads, "device": arguments.device}
-    dehazer, streams = Dehazer(arguments.weights, **how), (sys.stdin.buffer, sys.stdout.buffer)
-    if size:
-        pipes.frames(*streams, dehazer, size, strength=arguments.strength)
-        return 0
-    notes = pipes.picture(*streams, dehazer, strength=arguments.strength, format=kind, quality=arguments.quality)
+    form = pipes.Form(arguments.format, arguments.raw, arguments.quality, arguments.salvage)
+    dehazer = Dehazer(arguments.weights, **how)
+    with pipes.open_source(arguments.photos[0]) as source:
+        target = sys.stdout.buffer if output is None else Path(output)
+        notes = pipes.send_through(
+            source, target, dehazer, form, strength=arguments.strength, overwrite=arguments.overwrite
+        )
     for note in notes:
         telling.complain(note)
     return 0

@@ -16,6 +16,7 @@ def _info_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _info(arguments: argparse.Namespace) -> int:
     from nedr.album import one
+    from nedr.album.sources import expand_sources
     from nedr.inference.dehazer import Dehazer
     from nedr.pictures import images
 
@@ -32,7 +33,7 @@ def _info(arguments: argparse.Namespace) -> int:
             f"  density       {found['density']:.3f}\n  transmission  {found['transmission']:.3f} on average"
         )
 
-    return telling.each(arguments.photos, work, lines, arguments.json)
+    return telling.each(expand_sources(arguments.photos, ()).paths, work, lines, arguments.json)
 
 
 def _weights_arguments(parser: argparse.ArgumentParser) -> None:

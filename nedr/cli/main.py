@@ -1,17 +1,19 @@
 """The command line: finds the verb, runs it, and turns what goes wrong into one line and an exit status."""
 
 import argparse
+import difflib
 import io
 import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NoReturn
 
 from nedr import __version__
-from nedr.cli import dehaze, evaluate, haze, info, serve, telling, train
+from nedr.cli import completion, dehaze, evaluate, haze, info, serve, telling, train
 from nedr.errors import NedrError, UsageError
 
-VERBS = dehaze.VERBS | info.VERBS | serve.VERBS | haze.VERBS | train.VERBS | evaluate.VERBS
+VERBS = dehaze.VERBS | info.VERBS | serve.VERBS | haze.VERBS | train.VERBS | evaluate.VERBS | completion.VERBS
 
 EPILOG = """\
 `nedr PHOTO...` is `nedr dehaze PHOTO...`; a photograph that is called like a command goes as ./info.
@@ -24,17 +26,16 @@ exit status: 0 all done, 1 something failed (the other photographs are done), 2 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit status: 0 done, 1 failed, 2 wrong usage, 130 interrupted.
 
-    Argparse itself leaves with SystemExit, after --help, --version and arguments that it cannot read.
+    Argparse itself leaves with SystemExit, after --help and --version.
     """
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")  # names of files need not fit the terminal's encoding
+    _settle_streams()
     words = list(sys.argv[1:] if argv is None else argv)
     parser = command_parser()
     if not words:
         parser.print_help(sys.stderr)
         return 2
     try:
-        arguments = parser.parse_args(_with_verb(words))
+        arguments = _parsed(parser, _with_verb(words))
         status: int = arguments.run(arguments)
         sys.stdout.flush()
     except KeyboardInterrupt:
@@ -55,9 +56,30 @@ def main(argv: Sequence[str] | None = None) -> int:
     return status
 
 
+def _settle_streams() -> None:
+    """Put something harmless where the caller has closed a standard stream, or the next file opened would become it."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
+    sys.stdout = sys.stdout or Path(os.devnull).open("w")  # noqa: SIM115 for as long as the process lives
+    sys.stderr = sys.stderr or Path(os.devnull).open("w")  # noqa: SIM115
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # names of files need not fit the terminal's encoding
+
+
+class _Parser(argparse.ArgumentParser):
+    """One whose complaints are ours: one line, without the usage."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raises UsageError."""
+        raise UsageError(f"{message} (see {self.prog} --help)")
+
+
 def command_parser() -> argparse.ArgumentParser:
-    """The parser of every command; each has its own help."""
-    parser = argparse.ArgumentParser(
+    """The parser of every command; each has its own help. It raises UsageError for what it cannot read."""
+    parser = _Parser(
         prog="nedr",
         usage="nedr [COMMAND] PHOTO... [options]",
         description="Removes haze from photographs: writes PHOTO.dehazed.jpg beside each PHOTO.jpg.",
@@ -66,21 +88,35 @@ def command_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"nedr {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", prog="nedr")
+    parsers: dict[str, argparse.ArgumentParser] = {}
     for name, verb in VERBS.items():
         command = commands.add_parser(name, help=verb.summary, description=verb.summary, allow_abbrev=False)
         verb.arguments(command)
-        command.set_defaults(run=verb.run)
+        command.set_defaults(run=verb.run, verb=name, parsers=parsers)
+        parsers[name] = command
     return parser
+
+
+def _parsed(parser: argparse.ArgumentParser, words: list[str]) -> argparse.Namespace:
+    """The arguments. Raises UsageError for an option that there is not, with the nearest that there is."""
+    arguments, unknown = parser.parse_known_args(words)
+    if unknown:
+        wrong = next((word for word in unknown if word.startswith("-")), unknown[0]).partition("=")[0]
+        known = completion.options(arguments.parsers[arguments.verb])
+        near = difflib.get_close_matches(wrong, known, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"see nedr {arguments.verb} --help"
+        raise UsageError(f"nedr {arguments.verb} has no {wrong}; {hint}")
+    return arguments
 
 
 def _with_verb(words: list[str]) -> list[str]:
     """The words with the command that they mean in front, if they name none."""
     first = words[0]
+    if first == "help" and not Path(first).exists():
+        return [*words[1:2], "--help"]
     if first in VERBS or first in ("-h", "--help", "--version"):
         return words
-    if first.isalpha() and not Path(first).exists():
-        import difflib
-
-        if near := difflib.get_close_matches(first, VERBS, n=1):
-            raise UsageError(f"no photograph and no command is called {first!r}; did you mean {near[0]!r}?")
+    near = difflib.get_close_matches(first, VERBS, n=1) if first.isalpha() and not Path(first).exists() else []
+    if near:
+        raise UsageError(f"no photograph and no command is called {first!r}; did you mean {near[0]!r}?")
     return ["dehaze", *words]

@@ -39,5 +39,13 @@ def whole_number(least: int, most: int | None = None) -> Callable[[str], int]:
     return read
 
 
+def number(text: str) -> float:
+    """The type of an option that takes any number."""
+    try:
+        return float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"expected a number, found {text!r}") from None
+
+
 count = whole_number(1)
 percentage = whole_number(1, 100)

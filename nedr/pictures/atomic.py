@@ -1,13 +1,20 @@
 """Files that are there whole or not at all."""
 
+import hashlib
 import os
 import secrets
 import shutil
-from collections.abc import Iterator
+import socket
+import sys
+import time
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from nedr.errors import NedrError, UsageError
+
+PARTS = ".nedr-*.part"
+"""What files are called that are not finished yet."""
 
 
 def write(path: str | os.PathLike[str], data: bytes, *, overwrite: bool = False) -> None:
@@ -39,7 +46,7 @@ def part(path: str | os.PathLike[str], *, overwrite: bool = False) -> Iterator[P
             raise UsageError(f"{path} is a folder; expected a file name to write")
         if not overwrite and os.path.lexists(target):
             raise FileExistsError
-        file = target.with_name(f".nedr-{secrets.token_hex(8)}.part")
+        file = target.with_name(f".nedr-{_machine()}-{os.getpid()}-{secrets.token_hex(6)}.part")
         try:
             yield file
             _keep(file)
@@ -50,6 +57,41 @@ def part(path: str | os.PathLike[str], *, overwrite: bool = False) -> Iterator[P
             with suppress(OSError):
                 file.unlink(missing_ok=True)
         _sync_folder(target.parent)
+
+
+def refuse_existing(paths: Iterable[Path], *, overwrite: bool) -> None:
+    """Raises UsageError if one of the paths exists and may not be replaced; for use before work whose end is far."""
+    for path in paths:
+        if not overwrite and os.path.lexists(path):
+            raise UsageError(f"{path} exists and is left as it is; --overwrite replaces it")
+
+
+def is_abandoned(part: Path) -> bool:
+    """Whether nobody is at work any more on a file called as in PARTS: its process is gone, or it is a day old."""
+    try:
+        if time.time() - part.stat().st_mtime > 86400:
+            return True
+    except OSError:
+        return False
+    _, machine, process, *_ = f"{part.stem}---".split("-")
+    return machine == _machine() and process.isdecimal() and not _is_alive(int(process))
+
+
+def _machine() -> str:
+    """Eight letters for this machine, the same in all its processes."""
+    return hashlib.blake2b(socket.gethostname().encode(), digest_size=4).hexdigest()
+
+
+def _is_alive(process: int) -> bool:
+    if sys.platform == "win32":  # asking there would end it; what is open there cannot be removed anyway
+        return False
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True
 
 
 @contextmanager

@@ -22,8 +22,8 @@ def dehazer():
 def test_an_animation_is_dehazed_as_one_video(kind, dehazer, tmp_path):
     photo = tmp_path / f"moving.{kind.lower()}"
     photo.write_bytes(FILES[kind])
-    (job,) = one.plan([str(photo)], map=True, compare=True)
-    haze = one.clear(job, dehazer, strength=0.8)
+    (job,) = one.plan_jobs([str(photo)], map=True, compare=True)
+    haze = one.dehaze_file(job, dehazer, strength=0.8)
     assert (haze.width, haze.height) == (24, 20)
     found, source = (animation.read(path.read_bytes()) for path in (job.result, photo))
     assert (found.format, found.durations, found.loop) == (kind, source.durations, source.loop)
@@ -38,15 +38,15 @@ def test_an_animation_is_dehazed_as_one_video(kind, dehazer, tmp_path):
 def test_strength_0_is_a_copy(dehazer, tmp_path):
     photo = tmp_path / "moving.gif"
     photo.write_bytes(FILES["GIF"])
-    (job,) = one.plan([str(photo)])
-    assert one.clear(job, dehazer, strength=0).notes == ()
+    (job,) = one.plan_jobs([str(photo)])
+    assert one.dehaze_file(job, dehazer, strength=0).notes == ()
     assert job.result.read_bytes() == FILES["GIF"]
 
 
 def test_a_format_without_animation_is_refused_before_anything_is_written(dehazer, tmp_path):
     photo = tmp_path / "moving.gif"
     photo.write_bytes(FILES["GIF"])
-    (job,) = one.plan([str(photo)], str(tmp_path / "out.jpg"))
+    (job,) = one.plan_jobs([str(photo)], str(tmp_path / "out.jpg"))
     with pytest.raises(ImageError, match="JPEG holds no animation"):
-        one.clear(job, dehazer)
+        one.dehaze_file(job, dehazer)
     assert [path.name for path in tmp_path.iterdir()] == ["moving.gif"]

@@ -67,4 +67,4 @@ def test_the_extra_is_named_where_only_it_helps(tmp_path, monkeypatch, capsys):
     monkeypatch.delitem(sys.modules, "nedr.album.rasters", raising=False)
     monkeypatch.delattr("nedr.album.rasters", raising=False)
     assert main([str(path)]) == 1
-    assert "nedr-dehaze[geo]" in capsys.readouterr().err
+    assert "[geo]'" in capsys.readouterr().err

@@ -15,7 +15,7 @@ import fsspec
 import ray
 
 import nedr
-from nedr.album import journal as manifest
+from nedr.album import journal
 from nedr.cli import main as cli
 from nedr.errors import UsageError
 from nedr.inference.dehazer import Dehazer
@@ -109,8 +109,8 @@ def test_a_folder_run_knows_what_ray_has_done(cluster, trip, weights, capsys):
 
 def test_a_run_killed_before_it_took_notes_is_carried_on_and_strangers_stay(cluster, trip, weights):
     rows(trip, weights)
-    for journal in (trip / "out" / manifest.FOLDER).iterdir():
-        journal.unlink()
+    for path in (trip / "out" / journal.FOLDER).iterdir():
+        path.unlink()
     (trip / "out/day 1/4.jpg").write_bytes(b"precious")
     found = rows(trip, weights)
     assert found["0.jpg"]["outcome"] == "done"

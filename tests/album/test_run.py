@@ -1,7 +1,9 @@
 import csv
 import json
 import os
+import re
 import signal
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -13,10 +15,8 @@ import pytest
 import standin
 from PIL import Image
 
-from nedr.album import journal as manifest
-from nedr.album import report
+from nedr.album import journal, plan, report
 from nedr.album import run as album
-from nedr.album.plan import Task
 from nedr.cli import main as cli
 from nedr.errors import NedrError
 from nedr.inference.dehazer import Dehazer
@@ -60,13 +60,14 @@ def photograph(path, seed=0, **options):
 
 def results(folder):
     """Every file of a folder of results by its name there, apart from the journals."""
-    found = (path for path in Path(folder).rglob("*") if path.is_file() and manifest.FOLDER not in path.parts)
+    found = (path for path in Path(folder).rglob("*") if path.is_file() and journal.FOLDER not in path.parts)
     return {path.relative_to(folder).as_posix() for path in found}
 
 
-def journal(folder):
-    text = (Path(folder) / manifest.FOLDER / manifest.JOURNAL).read_text()
-    return list(manifest.lines(text))
+def known(folder):
+    """What the journal of a folder says: {result: (record, whether it was written)}."""
+    with journal.open_album(Path(folder), writing=False) as album:
+        return {record.result: (record, written is not None) for record, written in album.records()}
 
 
 # The tree
@@ -81,7 +82,7 @@ def test_the_same_tree_comes_out(folder, nedr, weights):
     status, out, err = nedr("trip", "-o", "out")
     assert (status, len(out)) == (0, len(NAMES))
     assert results("out") == set(NAMES)
-    assert err[0].startswith(f"nedr: {len(NAMES)} cleared, 0 done before, 0 failed in ")
+    assert err[0].startswith(f"nedr: {len(NAMES)} dehazed, 0 done before, 0 failed in ")
     expected = Dehazer(weights).dehaze(np.asarray(Image.open("trip/deep/er/b.PNG")))
     assert np.array_equal(np.asarray(Image.open("out/deep/er/b.PNG")), expected)
 
@@ -147,7 +148,7 @@ def test_a_link_to_itself_costs_nothing_but_itself(folder, nedr):
     status, _, err = nedr("trip", "-o", "out")
     assert status == 1
     assert "loop.jpg" in err[0]
-    assert "1 cleared, 0 done before, 1 failed" in err[1]
+    assert "1 dehazed, 0 done before, 1 failed" in err[1]
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems have names in Unicode alone")
@@ -156,7 +157,7 @@ def test_names_that_are_no_text_go_through(folder, nedr):
     photograph(folder / "trip" / name)
     assert nedr("trip", "-o", "out", "--report", "r.csv", "--json")[0] == 0
     assert results("out") == {name}
-    assert nedr("trip", "-o", "out")[2][0].startswith("nedr: 0 cleared, 1 done before")
+    assert nedr("trip", "-o", "out")[2][0].startswith("nedr: 0 dehazed, 1 done before")
 
 
 def test_names_that_some_disks_hold_for_the_same_stay_apart(folder, nedr):
@@ -232,7 +233,7 @@ def test_other_weights_do_the_work_again(folder, nedr, tmp_path_factory):
     assert len(nedr("trip", "-o", "out")[1]) == 1
     other = standin.write(tmp_path_factory.mktemp("other") / "standin.onnx", view=64)
     assert cli.main(["trip", "-o", "out", "--weights", str(other)]) == 0
-    assert len(journal("out")) == 4
+    assert cli.main(["trip", "-o", "out", "--weights", str(other), "--json"]) == 0
 
 
 def test_what_somebody_else_wrote_stays(folder, nedr):
@@ -288,12 +289,33 @@ def test_bad_files_are_named_and_the_rest_is_done(folder, nedr):
     assert {"empty.jpg", "gone.png"} == {
         name for name in ("empty.jpg", "gone.png", "0.jpg") if name in "".join(err[:2])
     }
-    assert "6 cleared, 0 done before, 2 failed" in err[-1]
+    assert "6 dehazed, 0 done before, 2 failed" in err[-1]
     rows = {row["photo"]: row for row in json.loads(Path("r.json").read_text())}
     assert len(rows) == 8
     assert rows["trip/empty.jpg"]["outcome"] == "failed"
     assert "0 bytes" in rows["trip/empty.jpg"]["error"]
     assert rows["trip/0.jpg"]["density"] == 1.5
+
+
+def test_an_exception_of_another_kind_fails_its_file_alone_and_is_told_with_its_place(folder, nedr, monkeypatch):
+    for k in range(3):
+        photograph(folder / f"trip/{k}.png", k)
+    real = album.one.describe
+
+    def odd(picture, field):
+        if picture.pixels[0, 0, 2] == 61:
+            raise ZeroDivisionError("division by zero")
+        return real(picture, field)
+
+    monkeypatch.setattr(album.one, "describe", odd)
+    status, out, err = nedr("trip", "-o", "out", "--report", "r.json")
+    assert (status, len(out)) == (1, 2)
+    assert len(err) == 2
+    row = json.loads(Path("r.json").read_text())[1]
+    assert row["outcome"] == "failed"
+    assert re.fullmatch(
+        r"trip/1.png: a fault of nedr, ZeroDivisionError in nedr/album/one.py, line \d+: division by zero", row["error"]
+    )
 
 
 def test_the_report_as_a_table_keeps_what_was_done_before(folder, nedr):
@@ -343,9 +365,8 @@ def test_an_output_that_cannot_be_made_is_said_before_any_work(folder, nedr):
 
 
 def test_two_runs_into_one_folder_are_refused(folder, nedr):
-    pytest.importorskip("fcntl")
     photograph(folder / "trip/a.png")
-    with manifest.Manifest(Path("out")):
+    with journal.open_album(Path("out")):
         status, _, err = nedr("trip", "-o", "out")
     assert status == 2
     assert "another nedr" in err[0]
@@ -408,11 +429,9 @@ def test_a_run_killed_twice_is_finished_by_another(tree, weights):
     assert len([line for line in done.stderr.splitlines() if any(photo in line for photo in broken(tree))]) == BAD
     assert {row["result"] for row in rows if not row["error"]} == {f"out/{name}" for name in results("out")}
     assert len(results("out")) == 300 - BAD  # nothing half written is left either
-    begun = [entry["result"] for entry in journal("out") if "photo" in entry]
-    finished = [entry["result"] for entry in journal("out") if "written" in entry]
-    assert len(finished) == len(set(finished))
-    assert len(finished) >= 300 - BAD - 2 * 2  # a kill between the last name and its line costs the line alone
-    assert len(begun) <= len(set(begun)) + 2 * 2  # those that the kills caught at work
+    noted = [written for _, written in known("out").values()]
+    assert len(noted) == 300 - BAD
+    assert noted.count(False) <= 2 * 2  # a kill between the last name and its note costs the note alone
     dehazer = Dehazer(weights)
     for row in rows:
         if not row["error"]:
@@ -451,8 +470,9 @@ def test_ctrl_c_finishes_what_was_begun_and_reports(tree, weights):
 def test_a_file_finished_just_before_the_kill_is_not_done_again(folder, nedr):
     photograph(folder / "trip/a.png")
     nedr("trip", "-o", "out")
-    path = Path("out/.nedr/album.jsonl")
-    path.write_text(path.read_text().splitlines()[1] + "\n" + '{"result": "a.p')  # the second line torn
+    with sqlite3.connect("out/.nedr/album.sqlite") as database:
+        database.execute("UPDATE photographs SET written = 0")
+        database.execute("UPDATE files SET size = NULL, stamp = NULL")
     assert nedr("trip", "-o", "out")[:2] == (0, [])
     Path("out/a.png").write_bytes(b"")
     assert nedr("trip", "-o", "out")[0] == 2  # unlike what was to be written: somebody else's
@@ -499,35 +519,71 @@ class Terminal:
         pass
 
 
-def test_the_bar_says_how_far_how_fast_and_how_long():
-    bar = report.Progress(40, Terminal(), done=10, failed=1)
-    assert bar.line(20.0) == "[#####...............] 10 of 40  0.5/s  1:00 left  1 failed"
-
-
-def test_the_bar_tells_frames_of_the_video_at_work_alone(monkeypatch):
-    now, bar = [100.0], report.Progress(3, Terminal(), started=100.0)
+@pytest.fixture
+def clock(monkeypatch):
+    """The seconds that the bar sees."""
+    now = [100.0]
     monkeypatch.setattr(report.time, "monotonic", lambda: now[0])
-    for number in range(1, 50):  # the first frame comes late: the network is loaded, the file opened
-        now[0] = 110 + number / 10
+    return now
+
+
+def done(photo, state="done"):
+    return album.Outcome(plan.Task(Job(Path(photo), Path("out") / Path(photo).name)), state)
+
+
+def test_the_bar_says_how_far_how_fast_and_how_long(clock):
+    bar = report.Progress(40, Terminal())
+    for k in range(10):
+        bar.count(done(f"{k}.jpg", "failed" if k == 3 else "done"))
+    clock[0] += 20
+    assert bar.line() == "[#####...............] 10 of 40  0.5/s  1:00 left  1 failed"
+
+
+def test_the_bar_names_the_files_at_work_and_moves_while_they_are_large(clock):
+    bar = report.Progress(4, Terminal())
+    for name in ("a.tif", "b.tif", "c.tif"):
+        bar.frame(name, 0, None)
+    assert bar.line() == "[....................] 0 of 4  a.tif 0:00  b.tif 0:00  and 1 more"
+    clock[0] += 9
+    assert "a.tif 0:09  b.tif 0:09" in bar.line()
+    bar.count(done("trip/a.tif"))
+    assert "a.tif" not in bar.line()
+
+
+def test_the_bar_counts_frames_from_the_first_which_comes_late(clock):
+    bar = report.Progress(3, Terminal())
+    bar.frame("a.mp4", 0, None)
+    for number in range(1, 50):
+        clock[0] = 110 + number / 10
         bar.frame("a.mp4", number, 200)
-    assert bar.line(20.0).endswith("a.mp4: 47 of 200 frames  10.0 frames/s  0:15 left")
-    bar.count(album.Outcome(Task(Job(Path("trip/b.jpg"), Path("out/b.jpg"))), "done"))
-    assert "a.mp4" in bar.line(20.0)
-    bar.count(album.Outcome(Task(Job(Path("trip/a.mp4"), Path("out/a.mp4"))), "done"))
-    assert bar.line(20.0) == "[#############.......] 2 of 3  0.1/s  0:10 left"
+    assert bar.line().endswith("a.mp4: 49 of 200 frames  10.0 frames/s  0:15 left")
+    bar.count(done("trip/b.jpg"))
+    assert "a.mp4" in bar.line()
+    bar.count(done("trip/a.mp4"))
+    clock[0] = 120
+    assert bar.line() == "[#############.......] 2 of 3  0.1/s  0:10 left"
 
 
-def test_the_bar_is_drawn_on_a_terminal_alone(folder, nedr, monkeypatch):
+@pytest.mark.parametrize("total", [0, 1, 2])
+def test_two_videos_without_a_folder_have_a_bar(clock, total):
+    bar = report.Progress(total, Terminal())
+    for name in ("a.mp4", "b.mp4")[:total]:
+        bar.frame(name, 1, 10)
+    with bar.hidden():
+        pass
+    assert bar.is_drawn == (total > 0)
+
+
+def test_the_bar_is_drawn_on_a_terminal_alone_and_fits_there(folder, nedr, monkeypatch):
     for k in range(3):
         photograph(folder / f"trip/{k}.png", k)
     _, _, err = nedr("trip", "-o", "out")
     assert "\r" not in "".join(err)
+    monkeypatch.setattr(report.shutil, "get_terminal_size", lambda: os.terminal_size((30, 20)))
     screen = Terminal()
-    bar = report.Progress(3, screen)
-    bar.draw()
-    bar.clear()
-    assert screen.text.startswith("\r[")
-    assert screen.text.endswith("\x1b[K")
+    with report.Progress(3, screen) as bar, bar.hidden():
+        pass
+    assert screen.text == "\r\x1b[K\r[....................] 0 of 3\x1b[K\r\x1b[K"
 
 
 # The watch
@@ -535,7 +591,7 @@ def test_the_bar_is_drawn_on_a_terminal_alone(folder, nedr, monkeypatch):
 
 @pytest.mark.skipif(os.name == "nt", reason="SIGINT cannot be sent to a process on Windows")
 def test_the_watch_clears_what_arrives_when_it_is_complete(folder, weights):
-    pytest.importorskip("watchdog")
+    pytest.importorskip("watchfiles")
     photo = photograph(folder / "elsewhere.png")
     photograph(folder / "trip/first.png")
     command = [sys.executable, "-m", "nedr", "trip", "-o", "out", "--watch", "--weights", str(weights)]
@@ -576,15 +632,18 @@ def test_a_file_is_complete_when_it_stays_as_it_is(tmp_path):
     assert complete(path)
 
 
-def test_a_manifest_that_cannot_be_read_is_an_error_of_ours(tmp_path):
-    (tmp_path / ".nedr" / "album.jsonl").mkdir(parents=True)
-    with pytest.raises(NedrError):
-        manifest.Manifest(tmp_path)
+@pytest.mark.parametrize("make", [lambda path: path.mkdir(), lambda path: path.write_bytes(b"no database" * 99)])
+def test_a_journal_that_cannot_be_read_is_an_error_of_ours(tmp_path, make):
+    (tmp_path / ".nedr").mkdir()
+    make(tmp_path / ".nedr" / journal.DATABASE)
+    for writing in (True, False):
+        with pytest.raises(NedrError, match="remove it"), journal.open_album(tmp_path, writing=writing):
+            pass
 
 
 @pytest.mark.parametrize(
     ("package", "words", "extra"),
-    [("av", ["a.mp4"], "video"), ("watchdog", ["trip", "--watch"], "watch"), ("ray", None, "ray")],
+    [("av", ["a.mp4"], "video"), ("watchfiles", ["trip", "--watch"], "watch"), ("ray", None, "ray")],
 )
 def test_an_extra_that_is_missing_is_named(folder, package, words, extra):
     photograph(folder / "trip/a.png")
@@ -593,4 +652,4 @@ def test_an_extra_that_is_missing_is_named(folder, package, words, extra):
     code = f"import sys; sys.modules[{package!r}] = None; {call}"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=folder, env=ENVIRONMENT)
     assert done.returncode == 1
-    assert f"pip install 'nedr-dehaze[{extra}]'" in done.stderr.splitlines()[-1]
+    assert f"pip install '{ROOT}[{extra}]'" in done.stderr.splitlines()[-1]

@@ -109,8 +109,8 @@ def test_the_result_is_a_tiff_unless_another_format_is_asked_for(tmp_path):
     photo = tmp_path / "photo.dng"
     photo.write_bytes(dng(orientation=6))
     for output, kind, dtype in ((None, "TIFF", np.uint16), (str(tmp_path / "photo.jpg"), "JPEG", np.uint8)):
-        (job,) = one.plan([str(photo)], output)
-        haze = one.clear(job, Dehazer(method="dcp", threads=1))
+        (job,) = one.plan_jobs([str(photo)], output)
+        haze = one.dehaze_file(job, Dehazer(method="dcp", threads=1))
         found = read(job.result)
         assert job.result.name == ("photo.jpg" if output else "photo.dehazed.tif")
         assert (found.format, found.pixels.dtype, found.pixels.shape) == (kind, dtype, (WIDTH, HEIGHT, 3))
