@@ -108,3 +108,17 @@ def test_clearing_needs_no_torch():
         if room(name) in {"pictures", "inference", "video", "raster", "album", "web"}:
             found = {module.split(".")[0] for module, _ in imports(path)}
             assert not found & {"torch", "lightning_fabric", "safetensors"}, name
+
+
+def lengths():
+    """The lines of every function, with its name."""
+    for name, path in MODULES.items():
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                yield (node.end_lineno or 0) - node.lineno + 1, f"{name}.{node.name}"
+
+
+def test_a_function_fits_on_a_screen():
+    found = sorted(lengths())
+    assert [name for length, name in found if length > 45] == []
+    assert found[len(found) // 2][0] <= 10

@@ -8,11 +8,11 @@
 import hashlib
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from nedr.album import journal
 from nedr.album import one as batch
@@ -38,10 +38,33 @@ except ImportError as _error:
 if TYPE_CHECKING:
     from ray.data import Dataset
 
+T = TypeVar("T")
+
 COLUMNS = ("path", "result", "outcome", "density", "transmission", "seconds", "error")
 """Of the rows that `dehaze_files` gives; what does not apply is empty or NaN."""
 
 _STAMPS = ("ETag", "etag", "md5Hash", "LastModified", "last_modified", "updated", "mtime", "created")
+
+
+PAUSES = (0.5, 2.0, 8.0)
+"""Seconds after which a storage that failed is asked again."""
+
+_ANSWERS = (FileNotFoundError, FileExistsError, PermissionError, IsADirectoryError, NotADirectoryError)
+
+
+def patiently(call: Callable[..., T], *words: Any, **options: Any) -> T:
+    """What a call to a storage gives; one that fails now and then is asked again, after each of PAUSES.
+
+    Raises OSError when it goes on failing, and at once where that is the answer, such as FileNotFoundError.
+    """
+    for pause in PAUSES:
+        try:
+            return call(*words, **options)
+        except _ANSWERS:
+            raise
+        except OSError:
+            time.sleep(pause)
+    return call(*words, **options)
 
 
 def photographs(root: str) -> "Dataset":
@@ -153,6 +176,9 @@ class _Actor:
         except (NedrError, OSError, MemoryError) as error:
             row |= {"outcome": "failed", "error": str(error) or type(error).__name__}
             record = None
+        except Exception as error:  # one file must not end a million
+            row |= {"outcome": "failed", "error": album.fault(error)}
+            record = None
         else:
             row |= {"outcome": outcome, "result": f"{self._plan.output}/{result}"}
             row |= {"density": haze.density, "transmission": haze.transmission} if haze else {}
@@ -164,14 +190,14 @@ class _Actor:
         name, target = job.result.as_posix(), f"{self._top}/{job.result.as_posix()}"
         size, stamp = _stamp(fs, source)
         settings, known = options.settings(job), self._known.get(_key(name))
-        exists = self._fs.exists(target)
+        exists = patiently(self._fs.exists, target)
         if exists and known == _key(settings, size, stamp):
             return "skipped", name, None, None
-        data = fs.cat_file(source)
+        data = patiently(fs.cat_file, source)
         strength, quality = options.strength, options.quality
         files, haze = batch.render(job, data, self._dehazer, strength=strength, quality=quality, name=path)
         made = files[job.result]
-        if exists and known is None and not options.overwrite and self._fs.cat_file(target) != made:
+        if exists and known is None and not options.overwrite and patiently(self._fs.cat_file, target) != made:
             raise UsageError(f"{self._plan.output}/{name} exists and is left as it is; overwrite=True replaces it")
         self._write(target, made)
         contents, files_made = journal.digest(data), {name: journal.digest(made)}
@@ -181,8 +207,8 @@ class _Actor:
         if isinstance(self._fs, LocalFileSystem):
             batch.write(Path(target), data, overwrite=True)
         else:  # object stores show a file whole or not at all
-            self._fs.makedirs(target.rpartition("/")[0], exist_ok=True)
-            self._fs.pipe_file(target, data)
+            patiently(self._fs.makedirs, target.rpartition("/")[0], exist_ok=True)
+            patiently(self._fs.pipe_file, target, data)
 
     def _note(self, records: list[Record]) -> None:
         if not records:
@@ -229,7 +255,7 @@ def _stamp(fs: Any, path: str) -> tuple[int, str]:
     try:
         if isinstance(fs, LocalFileSystem):
             return journal.stamp(Path(path))
-        info = fs.info(path)
+        info = patiently(fs.info, path)
     except FileNotFoundError:
         raise ImageError(f"{path} does not exist; expected a picture file") from None
     return info["size"], str(next((info[name] for name in _STAMPS if info.get(name)), ""))

@@ -174,14 +174,14 @@ def attempt(task: Task, dehazer: Dehazer, journals: Journals, options: Options) 
     except NedrError as known:
         error = known
     except Exception as unknown:  # one file must not end the album, whatever is the matter with it
-        error = NedrError(f"{photo}: {_fault(unknown)}")
+        error = NedrError(f"{photo}: {fault(unknown)}")
         error.__cause__ = unknown
     else:
         return Outcome(task, "done" if haze else "copied", haze, time.perf_counter() - started)
     return Outcome(task, "failed", seconds=time.perf_counter() - started, error=error)
 
 
-def _fault(error: Exception) -> str:
+def fault(error: Exception) -> str:
     """Kind and place of an exception that nedr did not raise on purpose: the last line of ours that led to it."""
     root = Path(__file__).parents[1]
     places = [frame for frame in traceback.extract_tb(error.__traceback__) if Path(frame.filename).is_relative_to(root)]
