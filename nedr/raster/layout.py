@@ -7,9 +7,11 @@ from typing import Any, TypeAlias
 
 import numpy as np
 from rasterio.enums import ColorInterp, MaskFlags, Resampling
+from rasterio.windows import Window
 
 from nedr.errors import ImageError, UsageError
-from nedr.pictures.arrays import Array, Floats
+from nedr.inference.view import reduce
+from nedr.pictures.arrays import Array, Floats, peak
 from nedr.raster.header import is_tiff
 
 Dataset: TypeAlias = Any
@@ -19,6 +21,7 @@ _RGB = (ColorInterp.red, ColorInterp.green, ColorInterp.blue)
 _TYPES = ("uint8", "uint16", "int16", "float32", "float64")
 _DERIVED = ("IMAGE_STRUCTURE", "DERIVED_SUBDATASETS", "COLOR_PROFILE", "EXIF", "xml:ESRI")
 _TILE = 512
+_SAMPLED = 512  # least side in pixels of what is read at a time, for striped rasters
 
 
 @dataclass(frozen=True)
@@ -92,13 +95,30 @@ def _white(source: Dataset, colours: tuple[int, ...]) -> float:
 
 
 def overview(source: Dataset, bands: Sequence[int], long_side: int) -> Any:
-    """The bands of the whole raster, averaged to at most `long_side`, from overviews where there are any.
+    """The bands of the whole raster, averaged to about `long_side`, from overviews where there are any.
 
     A masked array (C, h, w), whose invalid pixels are those without any valid one below them.
     """
+    whole = all(MaskFlags.all_valid in source.mask_flag_enums[band - 1] for band in bands)
+    step = 2 ** int(np.log2(max(1, max(source.height, source.width) / long_side)))
+    if whole and step > 1 and source.dtypes[0] in ("uint8", "uint16") and not source.overviews(bands[0]):
+        return np.ma.masked_array(_means(source, bands, step))
     scale = min(1.0, long_side / max(source.height, source.width))
     size = tuple(max(1, round(side * scale)) for side in (source.height, source.width))
     return source.read(list(bands), out_shape=(len(bands), *size), resampling=Resampling.average, masked=True)
+
+
+def _means(source: Dataset, bands: Sequence[int], step: int) -> Floats:
+    """Means over `step` x `step` pixels, a power of two: twice as fast as GDAL's average, which knows masks."""
+    out = np.empty((len(bands), -(-source.height // step), -(-source.width // step)), np.float32)
+    rows, columns = (step * -(-max(block, _SAMPLED) // step) for block in source.block_shapes[0])
+    for top in range(0, source.height, rows):
+        for left in range(0, source.width, columns):
+            window = Window(left, top, min(columns, source.width - left), min(rows, source.height - top))
+            for plane, pixels in zip(out, source.read(list(bands), window=window), strict=True):
+                small = reduce(pixels[:, :, None], step, step)[:, :, 0] * np.float32(peak(pixels))
+                plane[top // step :, left // step :][: small.shape[0], : small.shape[1]] = small
+    return out
 
 
 def profile(source: Dataset) -> dict[str, Any]:

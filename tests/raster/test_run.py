@@ -15,7 +15,7 @@ from rasterio.transform import from_origin  # noqa: E402
 
 import nedr  # noqa: E402
 from nedr.errors import ImageError, UsageError  # noqa: E402
-from nedr.raster import run  # noqa: E402
+from nedr.raster import layout, run  # noqa: E402
 from nedr.raster.header import is_raster  # noqa: E402
 
 TYPICAL = {"tiled": True, "blockxsize": 64, "blockysize": 64, "compress": "deflate", "predictor": 2}
@@ -80,6 +80,16 @@ def test_a_raster_is_dehazed_as_a_photograph_is(tmp_path, dehazer):
     nedr.dehaze_raster(drawn(tmp_path / "a.tif", pixels), tmp_path / "out.tif", dehazer=dehazer)
     photograph = np.moveaxis(dehazer.dehaze(np.moveaxis(pixels, 0, -1)), -1, 0)
     assert np.abs(read(tmp_path / "out.tif").astype(int) - photograph).mean() < 1
+
+
+@pytest.mark.parametrize("tiles", [{}, {"tiled": False, "blockxsize": 430, "blockysize": 7}])
+def test_the_overview_is_the_mean_of_what_it_stands_for(tmp_path, tiles):
+    pixels = scene()
+    with rasterio.open(drawn(tmp_path / "a.tif", pixels, **tiles)) as file:
+        small = layout.overview(file, (1, 2, 3), 107)
+    assert small.shape == (3, 75, 108)
+    assert np.allclose(small[:, :, :107], pixels[:, :, :428].reshape(3, 75, 4, 107, 4).mean(axis=(2, 4)), atol=0.01)
+    assert np.allclose(small[:, :, 107], pixels[:, :, 428:].reshape(3, 75, 8).mean(axis=2), atol=0.01)
 
 
 def test_what_the_file_says_is_kept(tmp_path, dehazer):
