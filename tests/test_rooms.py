@@ -18,7 +18,7 @@ BELOW = {
     "evaluation": {"inference", "pictures"},
     "training": {"evaluation", "inference", "pictures", "model"},  # evaluation: to validate
     "album": {"video", "raster", "inference", "pictures"},
-    "web": {"album", "inference", "pictures"},
+    "web": {"album", "video", "inference", "pictures"},
     "cli": {"web", "album", "video", "raster", "evaluation", "training", "inference", "pictures"},
 }
 
