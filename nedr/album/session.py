@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from itertools import chain
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from nedr.album import plan, report, watch
 from nedr.album import run as album
@@ -15,7 +15,7 @@ from nedr.album.report import Progress
 from nedr.album.run import Journals, Outcome
 from nedr.errors import UsageError
 from nedr.inference import weights
-from nedr.inference.dehazer import Dehazer, Method, cores
+from nedr.inference.dehazer import Dehazer, Method, Quality, cores
 
 Tell: TypeAlias = Callable[[Outcome, Progress], None]
 
@@ -26,7 +26,7 @@ class Session:
 
     sources, output, map, compare, selection: as for `nedr.album.plan.plan_tasks`
     options: as for `nedr.album.run.run_tasks`
-    weights, method, device, threads: as for `nedr.Dehazer`, the threads shared by all workers
+    weights, method, device, threads: as for `nedr.Dehazer`, the threads shared by all workers;  detail: its quality
     workers: photographs at once, None for one per thread, at most MAX_WORKERS;  limit: the most that are done
     report: the file to report to, or None
     tell: called with each outcome, and the bar that is drawn meanwhile;  say: called with one line for the user
@@ -43,6 +43,7 @@ class Session:
     weights: str | None = None
     method: Method = "nedr"
     device: str = "cpu"
+    detail: Quality = "balanced"
     threads: int | None = None
     workers: int | None = None
     limit: int | None = None
@@ -112,14 +113,15 @@ class Session:
     def _options(self) -> album.Options:
         """The options with the fingerprint of the network."""
         network = weights.sha256(weights.resolve(self.weights)) if self.method == "nedr" else self.method
-        return replace(self.options, network=network)
+        return replace(self.options, network=network if self.detail == "balanced" else f"{network} {self.detail}")
 
     def _workers(self, photographs: int) -> tuple[int, Dehazer]:
         """How many work at once, and what they share."""
         threads = self.threads or cores()
         workers = min(self.workers or min(threads, album.MAX_WORKERS), max(1, photographs))
         share = max(1, threads // workers)
-        return workers, Dehazer(self.weights, method=self.method, threads=share, device=self.device)
+        how: dict[str, Any] = {"method": self.method, "quality": self.detail, "device": self.device}
+        return workers, Dehazer(self.weights, threads=share, **how)
 
 
 def _accounted(

@@ -43,10 +43,14 @@ def _dehaze_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--map", action="store_true", help="also write the transmission, PHOTO.transmission.png")
     parser.add_argument("--compare", action="store_true", help="also write before | after in one picture")
     parser.add_argument(
-        "--quality", type=words.percentage, help="1..100 for JPEG, WebP and AVIF (as the photograph was compressed)"
+        "--quality",
+        action=_Quality,
+        metavar="fast|balanced|best|1..100",
+        help="how finely the haze is found (balanced); a number is for JPEG, WebP and AVIF (as they were compressed)",
     )
     parser.add_argument("--salvage", action="store_true", help="dehaze what a truncated JPEG still holds")
     parser.add_argument("--keep-time", action="store_true", help="results get the photograph's time of change")
+    parser.set_defaults(detail="balanced")
     words.add_overwrite(parser)
     words.add_seeing(parser)
     _folder_arguments(parser.add_argument_group("many photographs, also in folders"))
@@ -54,6 +58,20 @@ def _dehaze_arguments(parser: argparse.ArgumentParser) -> None:
     pipe = parser.add_argument_group("pipes: nedr - < IN > OUT")
     pipe.add_argument("--format", help="jpeg, png, tiff, webp, avif, bmp or ppm (what comes in)")
     pipe.add_argument("--raw", metavar="WIDTHxHEIGHT", help="frames of 8 bit RGB in and out, as rgb24 of ffmpeg")
+
+
+class _Quality(argparse.Action):
+    """Two qualities in one option, which may be given twice: a word for the haze, a number for the file."""
+
+    def __call__(self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, *_: Any) -> None:
+        if values in ("fast", "balanced", "best"):
+            namespace.detail = values
+            return
+        try:
+            namespace.quality = words.percentage(values)
+        except argparse.ArgumentTypeError:
+            expected = "fast, balanced, best or a whole number from 1 to 100"
+            raise argparse.ArgumentError(self, f"expected {expected}, found {values!r}") from None
 
 
 def _video_arguments(parser: "argparse._ArgumentGroup") -> None:
@@ -144,7 +162,7 @@ def _session(sources: list[str], arguments: argparse.Namespace) -> "Session":
     from nedr.album import run as album
     from nedr.album.session import Session
 
-    same = ("output", "map", "compare", "weights", "method", "device", "threads", "workers", "limit", "report")
+    same = ("output", "map", "compare", "weights", "method", "device", "detail", "threads", "workers", "limit", "report")
     return Session(
         sources,
         tell=lambda outcome, progress: _tell(outcome, progress, arguments.json),
@@ -216,9 +234,9 @@ def _pipe(arguments: argparse.Namespace) -> int:
     output = None if arguments.output == "-" else arguments.output
     if output is None and sys.stdout.isatty():
         raise UsageError("a picture is not written to a terminal: say where with > OUT or -o FILE")
-    how = {"method": arguments.method, "threads": arguments.threads, "device": arguments.device}
+    how = {name: getattr(arguments, name) for name in ("method", "threads", "device")}
     form = pipes.Form(arguments.format, arguments.raw, arguments.quality, arguments.salvage)
-    dehazer = Dehazer(arguments.weights, **how)
+    dehazer = Dehazer(arguments.weights, quality=arguments.detail, **how)
     with pipes.open_source(arguments.photos[0]) as source:
         target = sys.stdout.buffer if output is None else Path(output)
         notes = pipes.send_through(

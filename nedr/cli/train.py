@@ -150,8 +150,9 @@ def _export(arguments: argparse.Namespace) -> int:
 
         rows = export(arguments.source, arguments.target, view=arguments.view, overwrite=arguments.overwrite)
     print(arguments.target)
-    for height, width, difference in rows:
-        print(f"  {height} x {width}: within {difference:.1e} of torch")
+    for row in rows:
+        size = f"{row.height} x {row.width}, a cell for {row.stride:g} pixels a side"
+        print(f"  {size}: within {row.largest_difference:.1e} of torch")
     return 0
 
 

@@ -1,15 +1,16 @@
 """From any picture to the same kind of picture without haze: one view, one network call, one pass over the pixels."""
 
 import os
-from functools import lru_cache
+from functools import lru_cache, partial
 from os import PathLike
 from typing import TYPE_CHECKING, Any, BinaryIO, Literal, TypeAlias, TypeVar, overload
 
 import numpy as np
 
 from nedr.errors import ImageError, UsageError
+from nedr.inference.airlight import FITTED_POINTS, at, fitted, grid
 from nedr.inference.field import HazeField, Rendering, check_strength
-from nedr.inference.onnx import Estimator, Network
+from nedr.inference.onnx import Estimate, Estimator, Lattice, Network
 from nedr.inference.view import MIN_SIDE, averaged, noise_level, view
 from nedr.inference.weights import resolve
 from nedr.pictures import any_picture
@@ -21,7 +22,12 @@ if TYPE_CHECKING:
 
 Method: TypeAlias = Literal["nedr", "dcp", "cap"]
 Order: TypeAlias = Literal["rgb", "bgr"]
+Quality: TypeAlias = Literal["fast", "balanced", "best"]
 T = TypeVar("T")
+
+# Cells of the lattice for one of the lattice that the weights were made for.
+QUALITIES: dict[Quality, float] = {"fast": 0.5, "balanced": 1.0, "best": 2.0}
+LATTICE = (8, 512)
 
 
 class Dehazer:
@@ -32,12 +38,17 @@ class Dehazer:
     method: "nedr", the network; or a classical baseline at full size: "dcp", dark channel prior, "cap", colour
         attenuation prior.
     view: long side in pixels of the view that the network sees; None for what the weights were made for.
+    quality: how finely the network is asked for the haze of that view: "balanced" as the weights were made for (a cell
+        for 4 x 4 pixels of the view), "fast" with half, "best" with twice as many cells along each side.
+    lattice: the same as a number of cells along the longer side, 8 to 512, instead of a quality.
     threads: the most that are used, by the network and by the pixels; None for one per available core.
     device: where the network runs: "cpu", "cuda", "coreml", "directml" or "openvino" (which need their onnxruntime).
     rendering: how the field becomes pixels; None for the defaults.
 
     Raises UsageError for an option that cannot be, NedrError for weights that are missing or damaged; a device that is
-    absent is reported when the first picture needs it.
+    absent, or a quality for weights that have a lattice of their own, is reported when the first picture needs it.
+
+    Pickled, as for worker processes, it travels as these options.
     """
 
     def __init__(
@@ -46,24 +57,27 @@ class Dehazer:
         *,
         method: Method = "nedr",
         view: int | None = None,
+        quality: Quality = "balanced",
+        lattice: int | None = None,
         threads: int | None = None,
         device: str = "cpu",
         rendering: Rendering | None = None,
     ) -> None:
-        if method not in ("nedr", "dcp", "cap"):
-            raise UsageError(f"expected a method of nedr, dcp, cap, found {method!r}")
-        if threads is not None and threads < 1:
-            raise UsageError(f"expected at least 1 thread, found {threads}")
-        if view is not None and view < MIN_SIDE:
-            raise UsageError(f"expected a view of at least {MIN_SIDE} pixels, found {view}")
+        _check_options(method, view, quality, lattice, threads)
+        how: dict[str, Any] = {"method": method, "view": view, "quality": quality, "lattice": lattice}
+        self._options = how | {"weights": weights, "threads": threads, "device": device, "rendering": rendering}
         self.method, self.threads = method, threads or cores()
         self._view, self._rendering = view, rendering
+        self._quality, self._cells = quality, lattice
         self._network: Estimator | None = None
         if method == "nedr":
             if isinstance(weights, Estimator):
                 self._network = weights
             else:
                 self._network = Network(resolve(weights), self.threads, device)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return partial(Dehazer, **self._options), ()
 
     def field(self, x: Any) -> HazeField:
         """The haze of one picture, of any kind that `dehaze` takes, as a continuous field.
@@ -113,15 +127,25 @@ class Dehazer:
             return self._baseline(picture)
         small = view(picture, self._view or network.view)
         grey = colours(picture).shape[2] == 1
-        lattice, airlight, density = network(_recoloured(small, icc, grey=grey))
+        found = network(_recoloured(small, icc, grey=grey), self._lattice(network, *small.shape[:2]))
+        airlight, terms = _airlight(found, icc, grey=grey)
         return HazeField(
-            lattice=lattice,
-            guide=averaged(small, *lattice.shape),
-            airlight=_recoloured(airlight, icc, grey=grey, inverse=True),
-            density=density,
+            lattice=found.transmission,
+            guide=averaged(small, *found.transmission.shape),
+            airlight=airlight,
+            density=found.density,
             noise=noise_level(picture),
             rendering=self._rendering or Rendering(),
+            terms=terms,
         )
+
+    def _lattice(self, network: Estimator, height: int, width: int) -> Lattice | None:
+        """Rows and columns to ask for of a view's size; None for what the weights were made for."""
+        if self._cells is None and self._quality == "balanced":
+            return None
+        cells = self._cells or max(height, width) / network.stride * QUALITIES[self._quality]
+        rows, columns = (max(1, round(side * cells / max(height, width))) for side in (height, width))
+        return rows, columns
 
     def _baseline(self, picture: Array) -> HazeField:
         """The classical priors look at every pixel of the picture, in its own colours."""
@@ -154,6 +178,38 @@ def cores() -> int:
 @lru_cache(maxsize=1)
 def _default() -> Dehazer:
     return Dehazer()
+
+
+def _check_options(method: str, view: int | None, quality: str, lattice: int | None, threads: int | None) -> None:
+    if method not in ("nedr", "dcp", "cap"):
+        raise UsageError(f"expected a method of nedr, dcp, cap, found {method!r}")
+    if threads is not None and threads < 1:
+        raise UsageError(f"expected at least 1 thread, found {threads}")
+    if view is not None and view < MIN_SIDE:
+        raise UsageError(f"expected a view of at least {MIN_SIDE} pixels, found {view}")
+    if quality not in QUALITIES:
+        raise UsageError(f"expected a quality of {', '.join(QUALITIES)}, found {quality!r}")
+    if lattice is not None and not LATTICE[0] <= lattice <= LATTICE[1]:
+        raise UsageError(f"expected a lattice of {LATTICE[0]} to {LATTICE[1]} cells, found {lattice}")
+    if lattice is not None and quality != "balanced":
+        raise UsageError(f"a quality is a lattice: expected one of them, found {quality!r} and {lattice}")
+    if method != "nedr" and (lattice or quality != "balanced"):
+        raise UsageError(f"method {method} looks at every pixel: expected no quality and no lattice with it")
+
+
+def _airlight(found: Estimate, icc: bytes | None, *, grey: bool) -> tuple[Floats, Floats]:
+    """A(x), its mean and terms, in the colours of a profile.
+
+    These are no linear function of sRGB. So A(x) is converted at some points and fitted again: it stays one smooth
+    polynomial, and what is done to each pixel is the same for every picture.
+    """
+    if not icc:
+        return found.airlight, found.terms
+    if not found.terms.any():
+        return _recoloured(found.airlight, icc, grey=grey, inverse=True), found.terms
+    values = at(found.airlight, found.terms, *grid(FITTED_POINTS, FITTED_POINTS))
+    mean, terms = fitted(_recoloured(values, icc, grey=grey, inverse=True))
+    return np.clip(mean, 0, 1), terms
 
 
 def _recoloured(values: Floats, icc: bytes | None, *, grey: bool, inverse: bool = False) -> Floats:

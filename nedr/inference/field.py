@@ -1,11 +1,12 @@
-"""The haze of one picture as a continuous field: transmission anywhere, at any resolution, and the way back.
+"""The haze of one picture as a continuous field: transmission and airlight anywhere, and the way back.
 
-Everything global (airlight, density, the lattice, the guide's coefficients) belongs to the whole picture and is
-computed once. So a preview, a crop and a full-size export agree, and a picture of any size is one linear pass.
+Everything global (airlight and its terms, density, the lattice, the guide's coefficients) belongs to the whole picture
+and is computed once. So a preview, a crop and a full-size export agree, and a picture of any size is one linear pass.
 """
 
+import dataclasses
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Literal, TypeAlias, overload
 
@@ -13,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nedr.errors import ImageError, UsageError
+from nedr.inference import airlight as light
 from nedr.inference import colourmap, lattice
 from nedr.inference.inversion import Medium, Window, invert
 from nedr.pictures import arrays
@@ -61,9 +63,12 @@ class HazeField:
 
     lattice: transmission in (0, 1] at cell centres of a regular lattice over the whole picture, float32 (h, w)
     guide: the picture averaged onto that lattice, float32 (h, w, 3) RGB in [0, 1], or None: then nothing guides t
-    airlight: A, float32 (3,) RGB in [0, 1], in the colours of the pictures that `apply` is given
+    airlight: the mean of A(x), float32 (3,) RGB in [0, 1], in the colours of the pictures that `apply` is given
     density: scattering coefficient beta > 0, of the depth's unit
     noise: standard deviation of the picture's noise, of a range of 1
+    terms: how A(x) changes over the picture, float32 (3, 5) (see `nedr.inference.airlight`); zeros: not at all
+
+    A field is linear in `lattice`, `airlight` and `terms`: means of these are fields in between.
     """
 
     lattice: Floats
@@ -72,6 +77,7 @@ class HazeField:
     density: float
     noise: float = 0.0
     rendering: Rendering = Rendering()
+    terms: Floats = dataclasses.field(default_factory=light.no_terms)
 
     def __post_init__(self) -> None:
         if self.lattice.ndim != 2 or not self.lattice.size:
@@ -80,8 +86,11 @@ class HazeField:
             raise ImageError("expected transmission in (0, 1] on the lattice")
         if self.guide is not None and self.guide.shape != (*self.lattice.shape, 3):
             raise ImageError(f"expected a guide of shape {(*self.lattice.shape, 3)}, found {self.guide.shape}")
-        if self.airlight.shape != (3,) or not self.density > 0:
-            raise ImageError(f"expected an airlight of 3 channels and a density above 0, found {self.airlight.shape}")
+        if self.airlight.shape != (3,) or self.terms.shape != (3, light.TERMS):
+            shapes = f"{self.airlight.shape} and {self.terms.shape}"
+            raise ImageError(f"expected an airlight (3,) and its terms (3, {light.TERMS}), found {shapes}")
+        if not (self.density > 0 and np.isfinite(self.terms).all()):
+            raise ImageError(f"expected a density above 0 and finite terms, found {self.density} and {self.terms}")
 
     def transmission(self, height: int, width: int, image: Array | None = None) -> Floats:
         """Transmission at the pixel centres of a (height, width) raster of the whole picture, float32 in (0, 1].
@@ -111,14 +120,32 @@ class HazeField:
     def at(self, x: npt.ArrayLike, y: npt.ArrayLike) -> Floats | float:
         """Transmission at continuous positions: x rightward, y downward, both in [0, 1] over the whole picture.
 
+        The network's implicit function was evaluated once, at the centres of `lattice`; here a cubic passes through
+        those values, whatever the resolution. For values of the function itself at more points ask for a finer lattice,
+        as `Dehazer(lattice=256)` does.
+
         Scalars give a float, arrays (broadcast together) a float32 array. Raises UsageError outside [0, 1].
         """
-        across, down = np.broadcast_arrays(np.asarray(x, np.float64), np.asarray(y, np.float64))
-        for name, values in (("x", across), ("y", down)):
-            if values.size and not (values.min() >= 0 and values.max() <= 1):
-                raise UsageError(f"expected {name} in [0, 1], found {values.min():g} to {values.max():g}")
+        across, down = _positions(x, y)
         values = self._bounded(lattice.at(self.lattice, across, down))
         return values if values.ndim else float(values)
+
+    def airlight_at(self, x: npt.ArrayLike, y: npt.ArrayLike) -> Floats:
+        """A(x) at continuous positions as in `at`, evaluated there exactly: float32 (..., 3) RGB in [0, 1].
+
+        Raises UsageError outside [0, 1].
+        """
+        across, down = _positions(x, y)
+        return light.at(self.airlight, self.terms, 2 * across - 1, 2 * down - 1)
+
+    def turned(self, turns: int) -> "HazeField":
+        """The field of the picture after `turns` quarter turns counterclockwise, as numpy.rot90 turns arrays."""
+        return replace(
+            self,
+            lattice=np.rot90(self.lattice, turns),
+            guide=None if self.guide is None else np.rot90(self.guide, turns),
+            terms=light.turned(self.terms, turns),
+        )
 
     def apply(
         self,
@@ -168,11 +195,15 @@ class HazeField:
 
     def _medium(self, strength: float, channels: int) -> Medium:
         slope, offset = self._guided(np.asarray(self.lattice**strength, np.float32))
-        grey = arrays.luma(self.airlight[None, None])[0]
         if slope is not None:  # the pass has luma(I - A) at hand, not luma(I)
-            offset = offset + slope * grey
-        airlight = self.airlight if channels == 3 else grey
-        return Medium(slope, offset, airlight, self.floor, max(self.rendering.colour_floor, self.floor))
+            cells = light.at(self.airlight, self.terms, *light.grid(*offset.shape))
+            offset = offset + slope * arrays.luma(cells)
+        airlight, terms = self.airlight, self.terms
+        if channels == 1:
+            weights = np.asarray(arrays.LUMA, np.float32)
+            airlight, terms = (weights @ airlight)[None], (weights @ terms)[None]
+        colour_floor = max(self.rendering.colour_floor, self.floor)
+        return Medium(slope, offset, airlight, terms if terms.any() else None, self.floor, colour_floor)
 
     def _guided(self, values: Floats) -> tuple[Floats | None, Floats]:
         """Slope and offset of `values` on the picture's luma, each (h, w); (None, values) where nothing guides."""
@@ -202,6 +233,15 @@ def box(values: Floats, radius: int) -> Floats:
         windows = np.lib.stride_tricks.sliding_window_view(np.pad(values, pad, mode="edge"), 2 * radius + 1, axis)
         values = np.asarray(windows.mean(axis=-1), np.float32)
     return values
+
+
+def _positions(x: npt.ArrayLike, y: npt.ArrayLike) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """x and y as arrays of one shape. Raises UsageError outside [0, 1]."""
+    across, down = np.broadcast_arrays(np.asarray(x, np.float64), np.asarray(y, np.float64))
+    for name, values in (("x", across), ("y", down)):
+        if values.size and not (values.min() >= 0 and values.max() <= 1):
+            raise UsageError(f"expected {name} in [0, 1], found {values.min():g} to {values.max():g}")
+    return across, down
 
 
 def _check_size(height: int, width: int) -> None:

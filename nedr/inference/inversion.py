@@ -12,6 +12,7 @@ from typing import TypeAlias
 import numpy as np
 
 from nedr.inference import lattice
+from nedr.inference.airlight import Light
 from nedr.pictures.arrays import LUMA, Array, Floats, colours, peak
 
 # Bands of 2^16 pixels: their six float planes stay in the cache, and threads seldom wait for each other between steps.
@@ -36,13 +37,15 @@ class Window:
 class Medium:
     """What lies between scene and camera, as coefficients on the lattice: t = slope * luma(I - A) + offset.
 
-    `slope` (h, w) or None when the picture does not guide t; `offset` (h, w); `airlight` (1,) or (3,) in [0, 1].
+    `slope` (h, w) or None when the picture does not guide t; `offset` (h, w); `airlight` (1,) or (3,) in [0, 1], with
+    `terms` (1, TERMS) or (3, TERMS) where it changes over the picture, else None.
     t is held at `floor` or above, and for the colour of a pixel (its difference from its own luma) at `colour_floor`.
     """
 
     slope: Floats | None
     offset: Floats
     airlight: Floats
+    terms: Floats | None
     floor: float
     colour_floor: float
 
@@ -62,7 +65,8 @@ def invert(image: Array, medium: Medium, window: Window, threads: int) -> Array:
     for left, right in lattice.spans(window.right - window.left):
         rows = lattice.along_rows(stack, window.width, window.left + left, window.left + right)
         cut, fraction = lattice.bands(window.height, size, window.top, window.bottom)
-        strip = Strip(medium, rows, fraction, window, colours(image)[:, left:right], colours(out)[:, left:right], left)
+        planes = (colours(picture)[:, left:right] for picture in (image, out))
+        strip = Strip(medium, rows, fraction, lights(medium, window, left, right, peak(image)), *planes)
         step = max(1, -(-len(cut) // (4 * threads)))
         tasks += [strip.task(cut[k : k + step]) for k in range(0, len(cut), step)]
     run(tasks, threads)
@@ -80,6 +84,15 @@ def run(tasks: Sequence[Task], threads: int) -> None:
             done.result()
 
 
+def lights(medium: Medium, window: Window, left: int, right: int, white: float) -> list[Light]:
+    """A(x) of each channel over columns `left` to `right` of a window, 1 becoming `white`; none where A is constant."""
+    if medium.terms is None:
+        return []
+    x = (np.arange(window.left + left, window.left + right) + 0.5) * (2 / window.width) - 1
+    y = (np.arange(window.top, window.bottom) + 0.5) * (2 / window.height) - 1
+    return [Light.along(float(a), terms, x, y, white) for a, terms in zip(medium.airlight, medium.terms, strict=True)]
+
+
 @dataclass(frozen=True)
 class Strip:
     """Some columns of the picture with the lattices interpolated along them; `task` binds bands of its rows."""
@@ -87,10 +100,9 @@ class Strip:
     medium: Medium
     rows: Floats
     fraction: Floats
-    window: Window
+    lights: list[Light]
     source: Array
     target: Array
-    left: int
 
     def task(self, bands: Sequence[lattice.Band]) -> Task:
         """The work on `bands`, to be called once, on any thread."""
@@ -100,7 +112,7 @@ class Strip:
         width, count = self.source.shape[1:]
         limit = max(1, BAND_PIXELS // width)
         work = np.float64 if self.source.dtype.name == "float64" else np.float32
-        scratch = np.empty((count + 3, limit, width), work)
+        scratch = np.empty((count + 3 + len(self.lights), limit, width), work)
         for band in bands:
             cubic = lattice.polynomial(self.rows, band.cell)
             if self.medium.slope is not None:
@@ -108,37 +120,44 @@ class Strip:
             for row in range(band.start, band.stop, limit):
                 part = slice(row, min(row + limit, band.stop))
                 planes = scratch[:, : part.stop - row]
-                self._transmission(part, planes, cubic)
-                self._scene(part, planes)
+                airlight = self._airlight(part, planes[count + 3 :])
+                self._transmission(part, planes, cubic, airlight)
+                self._scene(part, planes, airlight)
 
-    def _transmission(self, part: slice, planes: Array, cubic: Floats) -> None:
+    def _airlight(self, part: slice, planes: Array) -> Sequence[Array | np.float32]:
+        """A of each channel in the source's range: one number, or a plane where it changes over the picture."""
+        if self.lights:
+            return [light.fill(part, plane) for light, plane in zip(self.lights, planes, strict=True)]
+        return [np.float32(value * peak(self.source)) for value in self.medium.airlight]
+
+    def _transmission(self, part: slice, planes: Array, cubic: Floats, airlight: Sequence[Array | np.float32]) -> None:
         """Leaves I - A in the colour planes; after them its luma, and t, held at its floor."""
-        count, white = self.source.shape[2], peak(self.source)
-        luma, t, spare = planes[count:]
+        count = self.source.shape[2]
+        luma, t, spare = planes[count : count + 3]
         for c in range(count):
-            np.subtract(self.source[part, :, c], np.float32(self.medium.airlight[c] * white), out=planes[c])
+            np.subtract(self.source[part, :, c], airlight[c], out=planes[c])
         weigh(planes[:count], luma, spare)
         lattice.evaluate(cubic[0], self.fraction[part], t)
         if self.medium.slope is not None:
             t += np.multiply(lattice.evaluate(cubic[1], self.fraction[part], spare), luma, out=spare)
         np.clip(t, np.float32(self.medium.floor), np.float32(1), out=t)
 
-    def _scene(self, part: slice, planes: Array) -> None:
+    def _scene(self, part: slice, planes: Array, airlight: Sequence[Array | np.float32]) -> None:
         """J = A + gain * luma + colour gain * colour, rounded and held to the range, into the target."""
         count, white = self.source.shape[2], peak(self.source)
-        luma, t, spare = planes[count:]
+        luma, t, spare = planes[count : count + 3]
+        half = np.float32(0.5 if self.source.dtype.kind == "u" else 0)  # a cast to an integer type drops the fraction
         gain = np.divide(np.float32(1), t, out=t)
-        colour_gain = gain
+        colour_gain, shift = gain, half
         if count == 3:
             colour_gain = np.clip(gain, np.float32(1), np.float32(1 / self.medium.colour_floor), out=spare)
             luma *= np.subtract(gain, colour_gain, out=gain)
-        half = 0.5 if self.source.dtype.kind == "u" else 0.0  # a cast to an integer type drops the fraction
+            shift = np.add(luma, half, out=luma)
         for c in range(count):
             plane = planes[c]
             plane *= colour_gain
-            if count == 3:
-                plane += luma
-            plane += np.float32(self.medium.airlight[c] * white + half)
+            plane += shift
+            plane += airlight[c]
             np.clip(plane, np.float32(0), np.float32(white + half / 2), out=plane)
             np.copyto(self.target[part, :, c], plane, casting="unsafe")
 

@@ -70,10 +70,21 @@ def _add_blocks(part: Array, across: int, sums: Floats) -> None:
 
 
 def averaged(view: Floats, height: int, width: int) -> Floats:
-    """A view averaged onto a lattice whose cells are whole blocks of it: (H, W, 3) -> (height, width, 3)."""
-    high, wide = view.shape[:2]
-    blocks = view.reshape(height, high // height, width, wide // width, 3)
-    return np.asarray(blocks.mean(axis=(1, 3)), np.float32)
+    """The mean over the area of each cell of a lattice, of any size: (H, W, C) -> (height, width, C)."""
+    return _cell_means(_cell_means(view, height, 0), width, 1)
+
+
+def _cell_means(values: Floats, count: int, axis: int) -> Floats:
+    """Means over `count` equal parts of an axis, which may end inside a pixel: differences of the running integral."""
+    lines = np.moveaxis(values, axis, 0)
+    integral = np.zeros((len(lines) + 1, *lines.shape[1:]))
+    np.cumsum(lines, axis=0, dtype=np.float64, out=integral[1:])
+    edges = np.arange(count + 1) * (len(lines) / count)
+    whole = np.minimum(edges.astype(int), len(lines) - 1)
+    share = (edges - whole).reshape(-1, *[1] * (lines.ndim - 1))
+    reached = integral[whole] + share * lines[whole]
+    means = np.diff(reached, axis=0) * (count / len(lines))
+    return np.asarray(np.moveaxis(means, 0, axis), np.float32)
 
 
 def noise_level(image: Array) -> float:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     import onnx
 
 PARITY_SIZES = ((256, 256), (192, 256), (512, 128))  # three sizes and aspect ratios
+PARITY_STRIDES = (4.0, 1.7, 7.3)  # of their lattices: ratios to the view and to the coarse grid that are no integers
 PARITY_TOLERANCE = 5e-3  # about one level of 8 bit: what storing the weights in half precision may cost
 SMALLEST_VIEW = 128  # below, the reflect padding of the coarsest map would need another graph
 OPSET = 18
@@ -41,7 +42,7 @@ class Graph:
 
 VIEW_AXES, LATTICE_AXES = {2: "height", 3: "width"}, {2: "rows", 3: "columns"}
 DEHAZING = Graph(
-    ("view",),
+    ("view", "lattice"),
     ("transmission", "airlight", "density", "terms"),
     {"view": VIEW_AXES, "transmission": LATTICE_AXES},
 )
@@ -53,20 +54,33 @@ REHAZING = Graph(
 
 
 class Parity(NamedTuple):
-    """Largest difference between ONNX and torch over all outputs, for one size of view."""
+    """Largest difference between ONNX and torch over all outputs, for one size of view and stride of the lattice."""
 
     height: int
     width: int
+    stride: float
     largest_difference: float
+
+
+class Asked(nn.Module):
+    """The dehazing network with its lattice as a tensor (2,), rows and columns, as a graph takes it."""
+
+    def __init__(self, model: NeDR) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, view: Tensor, lattice: Tensor) -> tuple[Tensor, ...]:
+        """(B, 3, H, W), (2,) -> transmission, airlight, density, terms."""
+        return tuple(self.model(view, (lattice[0], lattice[1])))
 
 
 def export(source: str | Path, target: str | Path, *, view: int = 256, overwrite: bool = False) -> list[Parity]:
     """Write published weights (safetensors) as ONNX, with configuration and default view size in its metadata.
 
-    The graph takes `view` (1, 3, H, W), float32 RGB in [0, 1], sides multiples of 32 and at least 128; it gives
-    `transmission` (1, 1, H / s, W / s) with s the lattice stride, `airlight` (1, 3) and `density` (1,). A run's
-    rehazing.safetensors becomes a graph that takes `density` and `airlight` too, and gives `depth` (1, 1, H / s, W / s)
-    and `residual` (1, 3, H, W).
+    The graph takes `view` (1, 3, H, W), float32 RGB in [0, 1], sides multiples of 32 and at least 128, and `lattice`
+    (2,), int64, rows h and columns w of any lattice over it; it gives `transmission` (1, 1, h, w), `airlight` (1, 3),
+    `density` (1,) and `terms` (1, 3, 5). A run's rehazing.safetensors becomes a graph that takes `view`, `density` and
+    `airlight`, and gives `depth` (1, 1, H / s, W / s), s the lattice stride, and `residual` (1, 3, H, W).
 
     Raises UsageError for a view size that is no such multiple or a target that exists, NedrError when onnxruntime and
     torch differ by more than 0.005 at any of three sizes; the target is then left as it was.
@@ -75,7 +89,7 @@ def export(source: str | Path, target: str | Path, *, view: int = 256, overwrite
         raise UsageError(f"expected a view of a multiple of {VIEW_MULTIPLE}, {SMALLEST_VIEW} at least, found {view}")
     graph = to_onnx(load_published(source), view)
     model = load_published(source).requires_grad_(False)
-    parity = [compare(model, graph, height, width) for height, width in PARITY_SIZES]
+    parity = [compare(model, graph, *size, stride) for size, stride in zip(PARITY_SIZES, PARITY_STRIDES, strict=True)]
     worst = max(parity, key=lambda row: row.largest_difference)
     if not worst.largest_difference <= PARITY_TOLERANCE:
         raise NedrError(f"ONNX and torch differ by {worst.largest_difference:.2g} at {worst.height} x {worst.width}")
@@ -95,11 +109,18 @@ def graph_of(model: NeDR | Rehazing) -> Graph:
     return DEHAZING if isinstance(model, NeDR) else REHAZING
 
 
-def example(graph: Graph, height: int, width: int) -> tuple[Tensor, ...]:
-    """Random inputs of a graph, the same for the same size."""
+def example(graph: Graph, height: int, width: int, stride: float = 4.0) -> tuple[Tensor, ...]:
+    """Inputs of a graph, random and the same for the same size; the lattice is that of `stride`."""
     generator = torch.Generator().manual_seed(height * width)
     shapes = {"view": (1, 3, height, width), "density": (1,), "airlight": (1, 3)}
-    return tuple(torch.rand(shapes[name], generator=generator) for name in graph.inputs)
+    values = {name: torch.rand(shape, generator=generator) for name, shape in shapes.items()}
+    values["lattice"] = torch.tensor([round(height / stride), round(width / stride)])
+    return tuple(values[name] for name in graph.inputs)
+
+
+def callable_of(model: NeDR | Rehazing) -> nn.Module:
+    """The module whose call is the graph: its inputs in, its outputs out."""
+    return Asked(model) if isinstance(model, NeDR) else model
 
 
 def to_onnx(model: NeDR | Rehazing, view: int) -> bytes:
@@ -111,7 +132,7 @@ def to_onnx(model: NeDR | Rehazing, view: int) -> bytes:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # tracing warns wherever a shape is read, and each reading here is meant
         torch.onnx.export(
-            model,
+            callable_of(model),
             example(names, 192, 256),
             buffer,  # type: ignore[arg-type]  # torch writes to buffers too
             input_names=list(names.inputs),
@@ -121,11 +142,16 @@ def to_onnx(model: NeDR | Rehazing, view: int) -> bytes:
             dynamo=False,
         )
     graph = onnx.load_from_string(buffer.getvalue())
-    metadata = {"nedr.version": __version__, "nedr.config": configuration.to_json(model.config), "nedr.view": str(view)}
-    onnx.helper.set_model_props(graph, metadata)
+    onnx.helper.set_model_props(graph, metadata(model, view))
     store_half(graph)
     onnx.checker.check_model(graph)
     return bytes(graph.SerializeToString())
+
+
+def metadata(model: NeDR | Rehazing, view: int) -> dict[str, str]:
+    """What a file says about itself."""
+    said = {"nedr.version": __version__, "nedr.config": configuration.to_json(model.config), "nedr.view": str(view)}
+    return said | ({"nedr.stride": str(model.config.lattice_stride)} if isinstance(model, NeDR) else {})
 
 
 def store_half(model: "onnx.ModelProto") -> None:
@@ -144,11 +170,11 @@ def store_half(model: "onnx.ModelProto") -> None:
     model.graph.node.extend(nodes)
 
 
-def compare(model: NeDR | Rehazing, graph: bytes, height: int, width: int) -> Parity:
+def compare(model: NeDR | Rehazing, graph: bytes, height: int, width: int, stride: float) -> Parity:
     """Run one random view through both and take the largest difference of any output."""
     names = graph_of(model)
-    inputs = example(names, height, width)
+    inputs = example(names, height, width, stride)
     session = runtime().InferenceSession(graph, providers=["CPUExecutionProvider"])
     found = session.run(names.outputs, {name: x.numpy() for name, x in zip(names.inputs, inputs, strict=True)})
-    expected = [output.numpy() for output in model(*inputs)]
-    return Parity(height, width, max(float(np.abs(a - b).max()) for a, b in zip(found, expected, strict=True)))
+    expected = [output.numpy() for output in callable_of(model)(*inputs)]
+    return Parity(height, width, stride, max(float(np.abs(a - b).max()) for a, b in zip(found, expected, strict=True)))

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from nedr.evaluation.metrics import psnr
 from nedr.evaluation.paired import read_pair, read_pairs
 from nedr.inference.dehazer import Dehazer
+from nedr.inference.onnx import Estimate, Lattice
 from nedr.model.nedr import NeDR, scene_radiance
 from nedr.pictures.arrays import Floats
 
@@ -21,15 +22,15 @@ class TorchNetwork:
     """A network in training, as a Dehazer takes it."""
 
     def __init__(self, model: NeDR, view: int = VIEW) -> None:
-        self.model, self.view = model, view
+        self.model, self.view, self.stride = model, view, model.config.lattice_stride
 
-    def __call__(self, view: Floats) -> tuple[Floats, Floats, float]:
-        """A view (H, W, 3) RGB in [0, 1] -> transmission (h, w), airlight (3,), density."""
+    def __call__(self, view: Floats, lattice: Lattice | None = None) -> Estimate:
+        """The haze of a view (H, W, 3) RGB in [0, 1], t on a lattice (rows, columns)."""
         device = next(self.model.parameters()).device
         with torch.no_grad():
-            estimate = self.model(torch.from_numpy(view.transpose(2, 0, 1)[None].copy()).to(device))
-        lattice, airlight = estimate.transmission[0, 0].cpu().numpy(), estimate.airlight[0].cpu().numpy()
-        return lattice, airlight, float(estimate.density)
+            found = self.model(torch.from_numpy(view.transpose(2, 0, 1)[None].copy()).to(device), lattice)
+        transmission, airlight, terms = (x.cpu().numpy() for x in (found.transmission, found.airlight, found.terms))
+        return Estimate(transmission[0, 0], airlight[0], float(found.density), terms[0])
 
 
 class Validation:

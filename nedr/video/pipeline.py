@@ -174,9 +174,7 @@ class _Work:
             if isinstance(item, Packet) or field is None or small is None:
                 yield cast("Packet[Any]", item)
                 continue
-            guide = None if field.guide is None else np.rot90(field.guide, -turns)
-            stored = replace(field, lattice=np.rot90(field.lattice, -turns), guide=guide)
-            yield _Seen(item, stored, np.rot90(small, -turns))
+            yield _Seen(item, field.turned(-turns), np.rot90(small, -turns))
 
     def _dehaze(self, item: "_Seen | Packet[Any]") -> "_Made | Packet[Any]":
         if isinstance(item, Packet):

@@ -117,8 +117,8 @@ def field_of(frame: Array, dehazer: Dehazer) -> HazeField:
     bright = np.clip(colours(frame) * np.float32(gain / peak(frame)), 0, 1)
     field = dehazer.field(bright)
     guide = None if field.guide is None else np.asarray(field.guide / gain, np.float32)
-    airlight = np.asarray(field.airlight / gain, np.float32)
-    return replace(field, guide=guide, airlight=airlight, noise=field.noise / gain)
+    airlight, terms = (np.asarray(values / gain, np.float32) for values in (field.airlight, field.terms))
+    return replace(field, guide=guide, airlight=airlight, terms=terms, noise=field.noise / gain)
 
 
 @dataclass(frozen=True)
@@ -171,12 +171,14 @@ class FieldFollower:
             airlight=np.clip(whole[:3], 0, 1),
             density=float(np.exp(whole[3])),
             noise=float(whole[4]),
+            terms=whole[5:].reshape(field.terms.shape),
         )
         return Followed(followed, cut, exposure)
 
     def _whole(self, field: HazeField) -> Floats:
-        """Airlight, logarithm of the density and noise of the scene so far: (5,)."""
-        self._recent.append(np.array([*field.airlight, np.log(field.density), field.noise], np.float32))
+        """Airlight, logarithm of the density, noise, and the airlight's terms of the scene so far: (20,)."""
+        known = [*field.airlight, np.log(field.density), field.noise, *field.terms.ravel()]
+        self._recent.append(np.array(known, np.float32))
         middle = np.median(self._recent, axis=0).astype(np.float32)
         whole, reach = self._global.update(middle), np.float32(AIRLIGHT_REACH) * middle[:3].max()
         np.clip(whole[:3], middle[:3] - reach, middle[:3] + reach, out=whole[:3])
@@ -189,7 +191,7 @@ class FieldFollower:
         for values in (*self._recent, self._global.mean):
             assert values is not None
             values[:3] = exposure(values[:3])
-            values[4] *= exposure.gain
+            values[4:] *= exposure.gain  # noise and the airlight's terms
         if self._scene.mean is not None:
             self._scene.mean = exposure(self._scene.mean)
 

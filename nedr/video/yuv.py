@@ -9,10 +9,14 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from nedr.inference import lattice
 from nedr.inference.field import HazeField
 from nedr.inference.view import noise_level
 from nedr.pictures.arrays import Array, Floats
 from nedr.video.temporal import GLOBAL_RATE, Exposure, FieldFollower, Running, TemporalDenoiser, believed, blocks
+
+# Cells a side of the lattice on which an A(x) that changes over the picture is brought to a plane's size.
+AIRLIGHT_CELLS = 32
 
 
 @dataclass(frozen=True)
@@ -42,10 +46,10 @@ class Coding:
             return zero, zero + span
         return max(0.0, zero - span / 2), min(float((1 << self.bits) - 1), zero + span / 2)
 
-    def colour(self, rgb: Floats) -> tuple[float, float, float]:
-        """A colour (3,) RGB in [0, 1] as brightness in [0, 1] and two differences in [-1/2, 1/2]."""
-        red, green, blue = map(float, rgb)
-        kr, kb = self.weights
+    def colour(self, rgb: Floats) -> tuple[Floats, Floats, Floats]:
+        """Colours (..., 3) RGB in [0, 1] as brightness in [0, 1] and two differences in [-1/2, 1/2], each (...)."""
+        red, green, blue = np.moveaxis(np.asarray(rgb, np.float32), -1, 0)
+        kr, kb = map(np.float32, self.weights)
         luma = kr * red + (1 - kr - kb) * green + kb * blue
         return luma, (blue - luma) / (2 - 2 * kb), (red - luma) / (2 - 2 * kr)
 
@@ -89,7 +93,7 @@ class PlaneDehazer:
         t = field.transmission(guide.shape[0], guide.shape[1], guide) ** np.float32(self.strength)
         gain = 1 / np.maximum(t, np.float32(field.floor))
         limit = np.float32(1 / max(field.rendering.colour_floor, field.floor))
-        airlight = self.coding.colour(field.airlight)
+        airlight = self._airlight(field)
         for plane, values in enumerate(planes):
             own = gain if plane == 0 else np.minimum(_at_size(gain, values.shape), limit)
             self._invert(plane, levels[plane], own, airlight[plane], values)
@@ -99,6 +103,13 @@ class PlaneDehazer:
         """What a change of brightness does to a plane's codes, as shares of their range."""
         zero = self.coding.zero(plane) / self.coding.span(plane)
         return Exposure(exposure.gain, zero * (1 - exposure.gain) + (0 if plane else exposure.offset))
+
+    def _airlight(self, field: HazeField) -> Sequence[Floats]:
+        """A(x) of each plane on a coarse lattice; a single cell where A is the same everywhere."""
+        if not field.terms.any():
+            return self.coding.colour(field.airlight[None, None])
+        x, y = ((np.arange(AIRLIGHT_CELLS) + 0.5) / AIRLIGHT_CELLS for _ in range(2))
+        return self.coding.colour(field.airlight_at(*np.meshgrid(x, y)))
 
     def _settled(self, plane: int, values: Array, field: HazeField, noise: float) -> Floats:
         """A plane as levels, 0 for black or no colour, with as much less noise as dividing by t will make of it."""
@@ -110,14 +121,16 @@ class PlaneDehazer:
         still = self._denoisers[plane].settle(values[:, :, None], t, known, scale=1 / span)
         return still[:, :, 0] - np.float32(self.coding.zero(plane) / span)
 
-    def _invert(self, plane: int, levels: Floats, gain: Floats, airlight: float, target: Array) -> None:
-        """J = (I - A) gain + A as codes into `target`; `levels` is overwritten."""
+    def _invert(self, plane: int, levels: Floats, gain: Floats, airlight: Floats, target: Array) -> None:
+        """J = (I - A) gain + A as codes into `target`, A on a lattice; `levels` is overwritten."""
         span, zero = self.coding.span(plane), self.coding.zero(plane)
         low, high = self.coding.limits(plane)
-        levels -= np.float32(airlight)
+        light = airlight[0, 0] if airlight.size == 1 else lattice.sample(airlight, levels.shape[0], levels.shape[1])
+        levels -= light
         levels *= gain
+        levels += light
         levels *= np.float32(span)
-        levels += np.float32(airlight * span + zero + 0.5)
+        levels += np.float32(zero + 0.5)
         np.clip(levels, np.float32(low), np.float32(high + 0.25), out=levels)
         np.copyto(target, levels, casting="unsafe")
 

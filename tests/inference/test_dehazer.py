@@ -2,9 +2,11 @@
 
 import io
 import os
+import pickle
 import subprocess
 import sys
 
+import drawn_pictures
 import numpy as np
 import pytest
 import standin
@@ -15,9 +17,9 @@ from PIL import Image, ImageCms
 import nedr
 from nedr.errors import ImageError, MissingExtraError, NedrError, UsageError
 from nedr.inference import dehazer, onnx, weights
-from nedr.inference.dehazer import Dehazer
+from nedr.inference.dehazer import QUALITIES, Dehazer
 from nedr.inference.field import HazeField, Rendering
-from nedr.pictures import images
+from nedr.pictures import icc, images
 
 TYPES = (np.uint8, np.uint16, np.float32, np.float64)
 
@@ -272,7 +274,87 @@ def test_colours_of_a_profile_are_kept_as_they_are(clear_view):
     assert np.array_equal(np.asarray(clear_view.dehaze(image)), np.asarray(opened))
 
 
+def test_airlight_that_changes_is_converted_with_the_colours_of_a_profile(tmp_path):
+    """sRGB as a profile says nothing; a profile of another gamma moves A(x) everywhere as it moves single colours."""
+    terms = np.linspace(-0.05, 0.05, 15).reshape(3, 5)
+    dehazer = Dehazer(standin.write(tmp_path / "uneven.onnx", terms=terms), threads=1)
+    picture = photo() // 4 * 3  # no colour of it leaves the profile's
+    plain = dehazer.field(picture)
+    assert np.allclose(plain.terms, terms, atol=1e-6)
+    points = np.meshgrid(np.linspace(0, 1, 9), np.linspace(0, 1, 9))
+    srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    tagged = dehazer.field(encoded(picture, icc_profile=srgb))
+    assert np.abs(tagged.airlight_at(*points) - plain.airlight_at(*points)).max() < 0.01
+    linear = drawn_pictures.profile(gamma=1.0)
+    field = dehazer.field(encoded(picture, icc_profile=linear))
+    expected = dehazer.field(icc.convert(picture, linear, grey=False)).airlight_at(*points)
+    assert np.abs(icc.convert(field.airlight_at(*points), linear, grey=False) - expected).max() < 0.02
+    assert np.abs(field.airlight_at(*points) - expected).max() > 0.1
+
+
+# The lattice
+
+
+def test_quality_and_lattice_choose_where_the_network_is_asked(weights_file):
+    sizes = {quality: Dehazer(weights_file, quality=quality).field(photo()).lattice.shape for quality in QUALITIES}
+    assert sizes == {"fast": (16, 16), "balanced": (32, 32), "best": (64, 64)}
+    field = Dehazer(weights_file, lattice=37, view=256).field(photo())
+    assert field.lattice.shape == (28, 37)
+    assert field.guide.shape == (28, 37, 3)
+
+
+@pytest.mark.parametrize("shape", [(300, 400, 3), (150, 200)])
+def test_results_hardly_depend_on_the_lattice(weights_file, shape):
+    picture = photo(*shape[:2], channels=3 if len(shape) == 3 else 0)
+    results = [Dehazer(weights_file, lattice=cells).dehaze(picture).astype(float) for cells in (24, 37, 128)]
+    assert max(np.abs(result - results[2]).mean() for result in results) < 2
+
+
+def test_first_weights_without_lattice_and_terms_still_run(tmp_path):
+    old = standin.write(tmp_path / "old.onnx", lattice=False, outputs=("transmission", "airlight", "density"), view=256)
+    field = Dehazer(old).field(photo())
+    assert field.lattice.shape == (48, 64)
+    assert not field.terms.any()
+    with pytest.raises(UsageError, match="lattice of its own"):
+        Dehazer(old, quality="best").field(photo())
+
+
+@pytest.mark.parametrize("name", sorted(weights.available().keys() - {"rehazing"}))
+def test_lattices_of_the_weights_that_ship_agree(name):
+    """Asked at the same points the network says the same of a picture, however finely it is asked."""
+    network = onnx.Network(weights.path(name), 1)
+    if not network.takes_lattice:
+        pytest.skip(f"{name} has a lattice of its own")
+    blocks = np.random.default_rng(1).integers(60, 250, (12, 16, 3), dtype=np.uint8)
+    edges = blocks.repeat(20, axis=0).repeat(20, axis=1)
+    pictures = [photo(192, 256), photo(300, 400)[::-1], edges, np.rint(0.4 * edges + 140).astype(np.uint8)]
+    x, y = np.meshgrid((np.arange(32) + 0.5) / 32, (np.arange(24) + 0.5) / 24)
+    for picture in pictures:
+        fields = [Dehazer(network, lattice=cells).field(picture) for cells in (43, 64, 97, 128)]
+        asked = [field.at(x, y) for field in fields]
+        assert max(np.abs(t - asked[1]).mean() for t in asked) < 0.01
+        assert max(np.abs(field.airlight - fields[1].airlight).max() for field in fields) < 0.02
+
+
 # Options
+
+
+@pytest.mark.parametrize("options", [{"quality": "best", "threads": 1}, {"lattice": 20, "view": 160}])
+def test_a_dehazer_in_use_travels_as_its_settings(weights_file, options):
+    dehazer = Dehazer(weights_file, rendering=Rendering(floor=0.2), **options)
+    expected = dehazer.dehaze(photo())
+    arrived = pickle.loads(pickle.dumps(dehazer))
+    assert arrived.threads == dehazer.threads
+    assert np.array_equal(arrived.dehaze(photo()), expected)
+    baseline = pickle.loads(pickle.dumps(Dehazer(method="dcp")))
+    assert np.array_equal(baseline.dehaze(photo(40, 50)), Dehazer(method="dcp").dehaze(photo(40, 50)))
+
+
+def test_a_network_in_use_can_be_pickled(weights_file):
+    network = onnx.Network(weights_file, 1)
+    seen = np.random.default_rng(0).random((128, 128, 3), np.float32)
+    expected = network(seen)
+    assert np.array_equal(pickle.loads(pickle.dumps(network))(seen).transmission, expected.transmission)
 
 
 def test_the_view_comes_from_the_weights_unless_asked_for(weights_file, tmp_path, clear_view):
@@ -296,7 +378,20 @@ def test_baselines_are_methods(method, channels):
     assert result.dtype == picture.dtype
 
 
-@pytest.mark.parametrize("option", [{"method": "magic"}, {"threads": 0}, {"view": 96}, {"device": "abacus"}])
+@pytest.mark.parametrize(
+    "option",
+    [
+        {"method": "magic"},
+        {"threads": 0},
+        {"view": 96},
+        {"device": "abacus"},
+        {"quality": "finest"},
+        {"lattice": 7},
+        {"lattice": 600},
+        {"lattice": 64, "quality": "fast"},
+        {"method": "dcp", "quality": "best"},
+    ],
+)
 def test_options_that_cannot_be_are_refused(weights_file, option):
     with pytest.raises(UsageError, match="expected"):
         Dehazer(weights_file, **option)
@@ -321,7 +416,7 @@ def test_files_that_are_no_weights_are_refused(tmp_path):
     with pytest.raises(NedrError, match="cannot be loaded"):
         Dehazer(broken).dehaze(photo())
     foreign = standin.write(tmp_path / "foreign.onnx", outputs=("airlight", "density"))
-    with pytest.raises(NedrError, match=r"expected input view .* found"):
+    with pytest.raises(NedrError, match=r"expected inputs view, lattice .* found"):
         Dehazer(foreign).dehaze(photo())
 
 

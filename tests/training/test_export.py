@@ -16,17 +16,22 @@ from nedr.training.checkpoint import save_weights  # noqa: E402
 
 @pytest.fixture
 def weights(tiny_config, tmp_path):
+    """Published weights at random, those too that start at zero: A(x) changes over the picture."""
     torch.manual_seed(0)
-    save_weights(NeDR(tiny_config), tmp_path / "w.safetensors")
+    model = NeDR(tiny_config)
+    torch.nn.init.normal_(model.airlight_head.last.weight, std=0.05)
+    save_weights(model, tmp_path / "w.safetensors")
     return tmp_path / "w.safetensors"
 
 
 def test_onnx_equals_torch_at_three_sizes_and_says_what_it_is(weights, tiny_config, tmp_path):
     rows = export.export(weights, tmp_path / "w.onnx", view=192)
     assert len({row.height / row.width for row in rows}) == 3
+    assert sum(row.stride % 1 > 0 for row in rows) >= 2
     assert max(row.largest_difference for row in rows) < export.PARITY_TOLERANCE
     properties = {entry.key: entry.value for entry in onnx.load(tmp_path / "w.onnx").metadata_props}
     assert properties["nedr.view"] == "192"
+    assert properties["nedr.stride"] == "4"
     assert json.loads(properties["nedr.config"])["widths"] == list(tiny_config.widths)
 
 
@@ -36,11 +41,14 @@ def test_exported_weights_run_in_the_dehazer(weights, tmp_path):
     export.export(weights, tmp_path / "w.onnx")
     picture = np.random.default_rng(0).integers(0, 256, (50, 70, 3), dtype=np.uint8)
     assert Dehazer(weights=tmp_path / "w.onnx", threads=1).dehaze(picture).shape == picture.shape
+    field = Dehazer(weights=tmp_path / "w.onnx", threads=1, lattice=37).field(picture)
+    assert field.lattice.shape == (28, 37)
+    assert np.abs(field.terms).max() > 0.01
 
 
 def test_a_difference_writes_nothing(weights, tmp_path, monkeypatch):
     (tmp_path / "w.onnx").write_text("kept")
-    monkeypatch.setattr(export, "compare", lambda model, graph, h, w: export.Parity(h, w, 0.5))
+    monkeypatch.setattr(export, "compare", lambda model, graph, h, w, stride: export.Parity(h, w, stride, 0.5))
     with pytest.raises(NedrError, match=r"differ by 0\.5"):
         export.export(weights, tmp_path / "w.onnx", overwrite=True)
     assert (tmp_path / "w.onnx").read_text() == "kept"
