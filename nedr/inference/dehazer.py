@@ -1,6 +1,7 @@
 """From any picture to the same kind of picture without haze: one view, one network call, one pass over the pixels."""
 
 import os
+from dataclasses import replace
 from functools import lru_cache, partial
 from os import PathLike
 from typing import TYPE_CHECKING, Any, BinaryIO, Literal, TypeAlias, TypeVar, overload
@@ -9,6 +10,7 @@ import numpy as np
 
 from nedr.errors import ImageError, UsageError
 from nedr.inference.airlight import FITTED_POINTS, at, fitted, grid
+from nedr.inference.borders import Borders, find
 from nedr.inference.field import HazeField, Rendering, check_strength
 from nedr.inference.onnx import Estimate, Estimator, Lattice, Network
 from nedr.inference.view import MIN_SIDE, averaged, noise_level, view
@@ -79,15 +81,23 @@ class Dehazer:
     def __reduce__(self) -> tuple[Any, ...]:
         return partial(Dehazer, **self._options), ()
 
-    def field(self, x: Any) -> HazeField:
+    def field(self, x: Any, *, borders: Borders | None = None) -> HazeField:
         """The haze of one picture, of any kind that `dehaze` takes, as a continuous field.
 
         Its airlight is in the colours of the picture's own profile (sRGB without one), as its `apply` needs it.
+        borders: bars and frames around the picture, which are left out and stay as they are; None to look for them.
+            A video's are those of several frames, `nedr.inference.borders.combined`.
+
+        Raises ImageError for what is no picture, or of another size than its borders.
         """
         source = any_picture.unpack(x)
         if len(source.pictures) > 1:
             raise ImageError(f"a field belongs to one picture, found a batch of {len(source.pictures)}")
-        return self._field(source.pictures[0], source.icc)
+        picture = source.pictures[0]
+        if borders is not None and (borders.height, borders.width) != picture.shape[:2]:
+            sizes = f"{borders.height} x {borders.width}, found {picture.shape[:2]}"
+            raise ImageError(f"expected a picture of its borders' size {sizes}")
+        return self._field(picture, source.icc, borders)
 
     @overload
     def dehaze(self, x: str | PathLike[str], *, strength: float = 1.0, order: Order = "rgb") -> "Image": ...
@@ -121,7 +131,14 @@ class Dehazer:
     def _clear(self, picture: Array, icc: bytes | None, strength: float) -> Array:
         return self._field(picture, icc).apply(picture, strength=strength, threads=self.threads)
 
-    def _field(self, picture: Array, icc: bytes | None) -> HazeField:
+    def _field(self, picture: Array, icc: bytes | None, known: Borders | None = None) -> HazeField:
+        borders = find(picture) if known is None else known
+        x0, y0, x1, y1 = borders.inside
+        field = self._inside(picture[y0:y1, x0:x1], icc)
+        return replace(field, inside=borders.parts) if borders else field
+
+    def _inside(self, picture: Array, icc: bytes | None) -> HazeField:
+        """The field of a picture without borders."""
         network = self._network
         if network is None:
             return self._baseline(picture)

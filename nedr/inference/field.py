@@ -23,7 +23,10 @@ from nedr.pictures.arrays import Array, Floats
 Guidance: TypeAlias = Literal["none", "detail", "filter"]
 MapKind: TypeAlias = Literal["transmission", "depth"]
 
+Inside: TypeAlias = tuple[float, float, float, float]
+
 MAX_STRENGTH = 1.5
+WHOLE: Inside = (0.0, 0.0, 1.0, 1.0)
 
 
 @dataclass(frozen=True)
@@ -67,6 +70,8 @@ class HazeField:
     density: scattering coefficient beta > 0, of the depth's unit
     noise: standard deviation of the picture's noise, of a range of 1
     terms: how A(x) changes over the picture, float32 (3, 5) (see `nedr.inference.airlight`); zeros: not at all
+    inside: x0, y0, x1, y1 of what lies inside bars and frames, as parts of the whole in [0, 1]; all of the above
+        belongs to that alone, and what lies outside stays as it is (t = 1)
 
     A field is linear in `lattice`, `airlight` and `terms`: means of these are fields in between.
     """
@@ -78,6 +83,7 @@ class HazeField:
     noise: float = 0.0
     rendering: Rendering = Rendering()
     terms: Floats = dataclasses.field(default_factory=light.no_terms)
+    inside: Inside = WHOLE
 
     def __post_init__(self) -> None:
         if self.lattice.ndim != 2 or not self.lattice.size:
@@ -91,6 +97,9 @@ class HazeField:
             raise ImageError(f"expected an airlight (3,) and its terms (3, {light.TERMS}), found {shapes}")
         if not (self.density > 0 and np.isfinite(self.terms).all()):
             raise ImageError(f"expected a density above 0 and finite terms, found {self.density} and {self.terms}")
+        x0, y0, x1, y1 = self.inside
+        if not (0 <= x0 < x1 <= 1 and 0 <= y0 < y1 <= 1):
+            raise ImageError(f"expected inside = (x0, y0, x1, y1) within [0, 1], found {self.inside}")
 
     def transmission(self, height: int, width: int, image: Array | None = None) -> Floats:
         """Transmission at the pixel centres of a (height, width) raster of the whole picture, float32 in (0, 1].
@@ -99,15 +108,31 @@ class HazeField:
         image's size differs or it is no picture.
         """
         _check_size(height, width)
+        if image is not None and arrays.check(image).shape[:2] != (height, width):
+            raise ImageError(f"expected a picture of {height} x {width} (height x width), found {image.shape[:2]}")
+        if self.inside == WHOLE:
+            return self._transmission(height, width, image)
+        t = np.ones((height, width), np.float32)
+        x0, y0, x1, y1 = self.rectangle(height, width)
+        t[y0:y1, x0:x1] = self._transmission(y1 - y0, x1 - x0, None if image is None else image[y0:y1, x0:x1])
+        return t
+
+    def _transmission(self, height: int, width: int, image: Array | None) -> Floats:
+        """`transmission` of what lies inside."""
         if image is None:
             return self._bounded(lattice.sample(self.lattice, height, width))
-        if arrays.check(image).shape[:2] != (height, width):
-            raise ImageError(f"expected a picture of {height} x {width} (height x width), found {image.shape[:2]}")
         slope, offset = self._guided(self.lattice)
         if slope is None:
             return self._bounded(lattice.sample(offset, height, width))
         luma = arrays.luma(image)
         return self._bounded(lattice.sample(slope, height, width) * luma + lattice.sample(offset, height, width))
+
+    def rectangle(self, height: int, width: int) -> tuple[int, int, int, int]:
+        """x0, y0, x1, y1 in pixels of what lies inside bars and frames, of a (height, width) raster of the whole."""
+        left, right = (round(self.inside[k] * width) for k in (0, 2))
+        top, bottom = (round(self.inside[k] * height) for k in (1, 3))
+        x0, y0 = min(left, width - 1), min(top, height - 1)
+        return x0, y0, max(right, x0 + 1), max(bottom, y0 + 1)
 
     def depth(self, height: int, width: int) -> Floats:
         """Depth -ln(t) / density at the pixel centres of a (height, width) raster, float32, in units of 1 / density."""
@@ -126,8 +151,9 @@ class HazeField:
 
         Scalars give a float, arrays (broadcast together) a float32 array. Raises UsageError outside [0, 1].
         """
-        across, down = _positions(x, y)
-        values = self._bounded(lattice.at(self.lattice, across, down))
+        across, down, within = self._relative(x, y)
+        values = self._bounded(lattice.at(self.lattice, np.clip(across, 0, 1), np.clip(down, 0, 1)))
+        values = np.where(within, values, np.float32(1))
         return values if values.ndim else float(values)
 
     def airlight_at(self, x: npt.ArrayLike, y: npt.ArrayLike) -> Floats:
@@ -135,13 +161,27 @@ class HazeField:
 
         Raises UsageError outside [0, 1].
         """
-        across, down = _positions(x, y)
+        across, down, _ = self._relative(x, y)
         return light.at(self.airlight, self.terms, 2 * across - 1, 2 * down - 1)
+
+    def _relative(
+        self, x: npt.ArrayLike, y: npt.ArrayLike
+    ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
+        """Positions as parts of what lies inside, and whether they do. Raises UsageError outside the whole."""
+        across, down = _positions(x, y)
+        x0, y0, x1, y1 = self.inside
+        within = (across >= x0) & (across <= x1) & (down >= y0) & (down <= y1)
+        return (across - x0) / (x1 - x0), (down - y0) / (y1 - y0), within
 
     def turned(self, turns: int) -> "HazeField":
         """The field of the picture after `turns` quarter turns counterclockwise, as numpy.rot90 turns arrays."""
+        inside = self.inside
+        for _ in range(turns % 4):
+            x0, y0, x1, y1 = inside
+            inside = y0, 1 - x1, y1, 1 - x0
         return replace(
             self,
+            inside=inside,
             lattice=np.rot90(self.lattice, turns),
             guide=None if self.guide is None else np.rot90(self.guide, turns),
             terms=light.turned(self.terms, turns),
@@ -169,7 +209,14 @@ class HazeField:
         check_strength(strength)
         if strength == 0:
             return np.array(image, order="C")
-        return invert(image, self._medium(strength, arrays.colours(image).shape[2]), window, threads)
+        medium = self._medium(strength, arrays.colours(image).shape[2])
+        if self.inside == WHOLE:
+            return invert(image, medium, window, threads)
+        out = np.array(image, order="C")
+        if part := window.part(self.rectangle(window.height, window.width)):
+            rows, columns, seen = part
+            out[rows, columns] = invert(image[rows, columns], medium, seen, threads)
+        return out
 
     def preview(self, height: int, width: int, kind: MapKind = "transmission") -> npt.NDArray[np.uint8]:
         """The field as a coloured map, uint8 (height, width, 3): bright is clear, or far when `kind` is "depth".

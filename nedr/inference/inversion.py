@@ -32,6 +32,17 @@ class Window:
     right: int
     bottom: int
 
+    def part(self, rectangle: tuple[int, int, int, int]) -> "tuple[slice, slice, Window] | None":
+        """What the window shows of a rectangle (x0, y0, x1, y1) of the picture: its rows and columns in the window, and
+        the window that they are on the rectangle alone; None if it shows nothing of it."""
+        x0, y0, x1, y1 = rectangle
+        left, top = max(self.left, x0), max(self.top, y0)
+        right, bottom = min(self.right, x1), min(self.bottom, y1)
+        if left >= right or top >= bottom:
+            return None
+        shown = slice(top - self.top, bottom - self.top), slice(left - self.left, right - self.left)
+        return *shown, Window(y1 - y0, x1 - x0, left - x0, top - y0, right - x0, bottom - y0)
+
 
 @dataclass(frozen=True)
 class Medium:
