@@ -1,6 +1,7 @@
 """Dehazing PSNR on held-out pairs while a run goes on, through exactly what users get, and pictures to look at."""
 
 from collections import defaultdict
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from nedr.evaluation.paired import read_pair, read_pairs
 from nedr.inference.dehazer import Dehazer
 from nedr.inference.onnx import Estimate, Lattice
 from nedr.model.nedr import NeDR, scene_radiance
-from nedr.pictures.arrays import Floats
+from nedr.pictures.arrays import Array, Floats
 
 VIEW = 256
 
@@ -38,6 +39,10 @@ class Validation:
 
     def __init__(self, pairs: Path) -> None:
         self.pairs = read_pairs(pairs)
+
+    def hazy(self) -> Iterator[Array]:
+        """The hazy picture of each pair: (H, W, 3) uint8."""
+        return (read_pair(pair)[0] for pair in self.pairs)
 
     def scores(self, model: NeDR) -> dict[str, float]:
         """Mean PSNR per set, in dB; the model is left in the mode it came in."""

@@ -65,7 +65,7 @@ def test_a_turned_field_is_the_turned_pictures(turns):
     assert np.allclose(result, expected, atol=1e-5)
 
 
-@pytest.mark.parametrize("size", [0.08, 0.6])
+@pytest.mark.parametrize("size", [0.04, 0.6])
 def test_every_pixel_is_inverted_with_the_airlight_at_its_place(size):
     """Also where A(x) has to be held in [0, 1]."""
     field = field_with(terms_of(size=size), colour_floor=0.1)

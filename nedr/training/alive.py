@@ -1,0 +1,152 @@
+"""What of a network is alive: units that never fire, and what each of the paper's boxes adds to the result.
+
+A unit is dead if its value before the activation is never above 0 over the pictures. A box's share is what replacing
+its output by its mean over the pictures, channel by channel, costs in PSNR: next to nothing for a box that stands
+beside a shortcut, whatever its units do.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.overrides import TorchFunctionMode
+
+from nedr.inference.dehazer import Dehazer
+from nedr.model.nedr import NeDR
+from nedr.pictures.arrays import Array
+from nedr.training.validation import TorchNetwork, Validation
+
+ACTIVATIONS = (F.leaky_relu, F.gelu)
+
+# What is replaced by its mean, of each box: KAN-CID's output, IDRM's position code, what DREM calls redundant.
+BOXES: Mapping[str, Callable[[str], bool]] = {
+    "KAN-CID": lambda name: name.startswith("kan_cid.") and name.count(".") == 1,
+    "IDRM position": lambda name: name == "idrm.position",
+    "DREM": lambda name: name == "drem.redundant",
+}
+
+
+def dead_units(model: NeDR, pictures: Iterable[Array]) -> dict[str, tuple[int, int]]:
+    """Of every layer before an activation, how many units are dead and how many there are; the encoder's are left out.
+
+    pictures: (H, W, 3) uint8, of which the network sees what it is shown of any picture.
+    """
+    with _Highest(model) as highest:
+        _see(model, pictures)
+    return {name: (int((most <= 0).sum()), len(most)) for name, most in highest.values.items()}
+
+
+def shares(model: NeDR, validation: Validation) -> dict[str, dict[str, float]]:
+    """What each box adds on each set, in dB of PSNR: the score less the score with the box's mean in its place."""
+    means = box_means(model, validation.hazy())
+    whole = validation.scores(model)
+    found = {}
+    for box, constants in means.items():
+        with replaced(model, constants):
+            without = validation.scores(model)
+        found[box] = {name: score - without[name] for name, score in whole.items()}
+    return found
+
+
+def box_means(model: NeDR, pictures: Iterable[Array]) -> dict[str, dict[str, Tensor]]:
+    """The mean output of every module of each box that the model has: {box: {module: (C,)}}."""
+    names = {name: box for name, _ in model.named_modules() for box, belongs in BOXES.items() if belongs(name)}
+    sums, counts = dict[str, Tensor](), defaultdict[str, int](int)
+    modules = dict(model.named_modules())
+
+    def adding(name: str) -> Callable[[nn.Module, Any, Tensor], None]:
+        def add(module: nn.Module, inputs: Any, output: Tensor) -> None:
+            values = _by_unit(name, output)
+            sums[name] = sums.get(name, 0) + values.double().sum(dim=1)
+            counts[name] += values.shape[1]
+
+        return add
+
+    with _hooked((modules[name], adding(name)) for name in names if not isinstance(modules[name], nn.Identity)):
+        _see(model, pictures)
+    found: dict[str, dict[str, Tensor]] = {box: {} for box in BOXES}
+    for name, total in sums.items():
+        found[names[name]][name] = (total / counts[name]).float()
+    return {box: means for box, means in found.items() if means}
+
+
+@contextmanager
+def replaced(model: NeDR, constants: Mapping[str, Tensor]) -> Iterator[None]:
+    """The model while modules give constants (C,) instead of their outputs."""
+    modules = dict(model.named_modules())
+
+    def giving(name: str, constant: Tensor) -> Callable[[nn.Module, Any, Tensor], Tensor]:
+        shape = (-1, 1, 1) if _channels_first(name) else (-1,)
+        return lambda module, inputs, output: constant.to(output).reshape(shape).expand_as(output)
+
+    with _hooked((modules[name], giving(name, constant)) for name, constant in constants.items()):
+        yield
+
+
+class _Highest(TorchFunctionMode):
+    """Meanwhile the highest value of every unit before its activation is kept: {layer: (units,)}."""
+
+    def __init__(self, model: NeDR) -> None:
+        super().__init__()
+        self.values: dict[str, Tensor] = {}
+        self._model, self._last, self._stack = model, "", ExitStack()
+
+    def __enter__(self) -> "_Highest":
+        self._stack.enter_context(_hooked((module, self._passed(name)) for name, module in self._model.named_modules()))
+        super().__enter__()  # type: ignore[no-untyped-call]
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        super().__exit__(*error)  # type: ignore[no-untyped-call]
+        self._stack.close()
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        if func in ACTIVATIONS and not self._last.startswith("encoder"):
+            most = _by_unit(self._last, args[0]).amax(dim=1)
+            self.values[self._last] = torch.maximum(self.values.get(self._last, most), most)
+        return func(*args, **(kwargs or {}))
+
+    def _passed(self, name: str) -> Callable[..., None]:
+        """A hook that notes which module was the last to answer: what it said is what an activation is given."""
+
+        def note(*_: Any) -> None:
+            self._last = name
+
+        return note
+
+
+@contextmanager
+def _hooked(hooks: Iterable[tuple[nn.Module, Callable[..., Any]]]) -> Iterator[None]:
+    """Forward hooks, taken off again afterwards."""
+    handles = [module.register_forward_hook(hook) for module, hook in hooks]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _see(model: NeDR, pictures: Iterable[Array]) -> None:
+    """Show the model what a Dehazer would show it of each picture."""
+    training = model.training
+    dehazer = Dehazer(TorchNetwork(model.eval()), threads=1)
+    for picture in pictures:
+        dehazer.field(picture)
+    model.train(training)
+
+
+def _channels_first(name: str) -> bool:
+    """Whether a module of this name gives (B, C, H, W); the others give their channels last."""
+    return not name.startswith("idrm.") and not name.endswith((".expand", ".project"))
+
+
+def _by_unit(name: str, values: Tensor) -> Tensor:
+    """Values of a module as (units, all else)."""
+    channels = values.movedim(1 if values.dim() == 4 and _channels_first(name) else -1, 0)
+    return channels.flatten(1)
