@@ -6,7 +6,7 @@
 
 import os
 from collections.abc import Hashable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +14,7 @@ import numpy as np
 from nedr.album import animated
 from nedr.album.sources import identity
 from nedr.errors import UsageError
+from nedr.inference.borders import Side
 from nedr.inference.dehazer import Dehazer
 from nedr.inference.field import HazeField
 from nedr.pictures import animation, images
@@ -29,6 +30,7 @@ class Haze:
 
     width, height: in pixels, upright;  airlight: RGB in [0, 1], sRGB;  density: scattering coefficient
     transmission: its mean over the picture;  notes: what the result has not, or has otherwise, one sentence each
+    borders: widths in pixels of the bars or frame around it, by side; they stay as they are and are in no mean
     """
 
     width: int
@@ -37,6 +39,7 @@ class Haze:
     density: float
     transmission: float
     notes: tuple[str, ...]
+    borders: dict[Side, int] = field(default_factory=dict)
 
 
 def plan_jobs(
@@ -142,7 +145,8 @@ def describe(picture: Picture, field: HazeField) -> Haze:
 def _haze(width: int, height: int, airlight: Array, field: HazeField, notes: tuple[str, ...]) -> Haze:
     mean = float(field.lattice.mean())  # the lattice's cells all cover the same area of the picture
     rounded = tuple(round(float(value), 4) for value in airlight)
-    return Haze(width, height, rounded, round(field.density, 4), round(mean, 4), notes)
+    borders = field.borders(height, width).widths
+    return Haze(width, height, rounded, round(field.density, 4), round(mean, 4), notes, borders)
 
 
 def side_by_side(before: Picture, after: Picture) -> Picture:

@@ -162,7 +162,19 @@ def _session(sources: list[str], arguments: argparse.Namespace) -> "Session":
     from nedr.album import run as album
     from nedr.album.session import Session
 
-    same = ("output", "map", "compare", "weights", "method", "device", "detail", "threads", "workers", "limit", "report")
+    same = (
+        "output",
+        "map",
+        "compare",
+        "weights",
+        "method",
+        "device",
+        "detail",
+        "threads",
+        "workers",
+        "limit",
+        "report",
+    )
     return Session(
         sources,
         tell=lambda outcome, progress: _tell(outcome, progress, arguments.json),

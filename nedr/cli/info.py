@@ -28,9 +28,11 @@ def _info(arguments: argparse.Namespace) -> int:
 
     def lines(photo: str, found: dict[str, Any]) -> str:
         airlight = " ".join(f"{value:.3f}" for value in found["airlight"])
+        borders = ", ".join(f"{side} {width}" for side, width in found["borders"].items())
         return (
             f"{photo}\n  size          {found['width']} x {found['height']}\n  airlight      {airlight} (sRGB)\n"
             f"  density       {found['density']:.3f}\n  transmission  {found['transmission']:.3f} on average"
+            + (f"\n  borders       {borders} pixels, left as they are" if borders else "")
         )
 
     return telling.each(expand_sources(arguments.photos, ()).paths, work, lines, arguments.json)

@@ -16,6 +16,7 @@ import numpy.typing as npt
 from nedr.errors import ImageError, UsageError
 from nedr.inference import airlight as light
 from nedr.inference import colourmap, lattice
+from nedr.inference.borders import Borders
 from nedr.inference.inversion import Medium, Window, invert
 from nedr.pictures import arrays
 from nedr.pictures.arrays import Array, Floats
@@ -133,6 +134,11 @@ class HazeField:
         top, bottom = (round(self.inside[k] * height) for k in (1, 3))
         x0, y0 = min(left, width - 1), min(top, height - 1)
         return x0, y0, max(right, x0 + 1), max(bottom, y0 + 1)
+
+    def borders(self, height: int, width: int) -> Borders:
+        """The bars and frames around what lies inside, of a (height, width) raster of the whole."""
+        x0, y0, x1, y1 = self.rectangle(height, width)
+        return Borders(height, width, top=y0, bottom=height - y1, left=x0, right=width - x1)
 
     def depth(self, height: int, width: int) -> Floats:
         """Depth -ln(t) / density at the pixel centres of a (height, width) raster, float32, in units of 1 / density."""

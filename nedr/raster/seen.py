@@ -8,6 +8,7 @@ from rasterio.fill import fillnodata
 from rasterio.windows import Window
 
 from nedr.errors import ImageError
+from nedr.inference.borders import Borders
 from nedr.inference.dehazer import Dehazer
 from nedr.inference.field import HazeField
 from nedr.inference.view import noise_level
@@ -25,7 +26,8 @@ def field(source: Dataset, layout: Layout, dehazer: Dehazer) -> HazeField:
 
     Raises ImageError when no pixel is valid.
     """
-    seen = dehazer.field(_filled(source, layout))
+    whole = _filled(source, layout)
+    seen = dehazer.field(whole, borders=Borders(*whole.shape[:2]))  # a raster's edge is nodata, or ground
     return replace(seen, noise=_noise(source, layout))
 
 

@@ -76,7 +76,7 @@ class Sampler(Generic[T]):
 
 def interpolated(start: HazeField, end: HazeField, share: float) -> HazeField:
     """The haze `share` of the way from one frame to another, in [0, 1]."""
-    if start.lattice.shape != end.lattice.shape:
+    if start.lattice.shape != end.lattice.shape or start.inside != end.inside:
         return start
 
     def mixed(first: Floats, second: Floats) -> Floats:
@@ -87,6 +87,7 @@ def interpolated(start: HazeField, end: HazeField, share: float) -> HazeField:
         lattice=mixed(start.lattice, end.lattice),
         guide=None if start.guide is None or end.guide is None else mixed(start.guide, end.guide),
         airlight=mixed(start.airlight, end.airlight),
+        terms=mixed(start.terms, end.terms),
         density=float(start.density ** (1 - share) * end.density**share),
         noise=start.noise + share * (end.noise - start.noise),
     )
