@@ -466,6 +466,31 @@ def test_info_tells_what_the_field_holds(folder, nedr, weights):
     assert names(folder) == {"a.png"}
 
 
+def test_info_tells_of_borders(folder, nedr):
+    framed = np.zeros((80, 100, 3), np.uint8)
+    framed[20:70] = np.random.default_rng(0).integers(90, 250, (50, 100, 3), dtype=np.uint8)
+    Image.fromarray(framed).save(folder / "film.png")
+    _, out, _ = nedr("info", "film.png", "--json")
+    assert json.loads(out[0])["borders"] == {"top": 20, "bottom": 10}
+    _, out, _ = nedr("info", "film.png")
+    assert out[-1] == "  borders       top 20, bottom 10 pixels, left as they are"
+
+
+def test_two_qualities_one_of_the_haze_and_one_of_the_file(folder, nedr):
+    Image.fromarray(np.random.default_rng(0).integers(90, 250, (90, 120, 3), dtype=np.uint8)).save(folder / "a.jpg")
+    sizes = {}
+    for words in (["best"], ["30"], ["fast", "30"], ["95"]):
+        options = [option for word in words for option in ("--quality", word)]
+        status, _, _ = nedr("a.jpg", "-o", f"{'-'.join(words)}.jpg", *options)
+        assert status == 0
+        sizes["-".join(words)] = (folder / f"{'-'.join(words)}.jpg").stat().st_size
+    assert max(sizes["30"], sizes["fast-30"]) < sizes["95"]
+    assert (folder / "30.jpg").read_bytes() != (folder / "fast-30.jpg").read_bytes()
+    status, _, err = nedr("a.jpg", "--quality", "finest")
+    assert status == 2
+    assert "expected fast, balanced, best or a whole number from 1 to 100, found 'finest'" in err[-1]
+
+
 def test_info_of_a_grey_photograph(folder, nedr):
     Image.fromarray(np.full((40, 50), 180, np.uint8)).save(folder / "grey.png")
     status, out, _ = nedr("info", "grey.png", "--json")
