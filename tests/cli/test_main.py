@@ -576,11 +576,11 @@ def test_a_mistyped_configuration_is_a_usage_error_that_helps(folder, nedr, line
 
 
 def test_export_reports_its_parity_and_replaces_nothing(folder, nedr, monkeypatch):
-    calls = []
+    calls, sizes = [], ((256, 256), (128, 512))
 
     def export(source, target, **options):
         calls.append((source, target, options))
-        return [(256, 256, 1e-5), (128, 512, 2e-5)]
+        return [SimpleNamespace(height=h, width=w, stride=4.0, largest_difference=1e-5) for h, w in sizes]
 
     monkeypatch.setitem(sys.modules, "nedr.training.export", SimpleNamespace(export=export))
     status, out, _ = nedr("export", "w.safetensors", "w.onnx", "--view", "320", bare=True)
