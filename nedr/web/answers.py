@@ -11,20 +11,22 @@ class Problem(BaseModel):
 
 
 class Haze(BaseModel):
-    """What was found in a picture; `airlight` is sRGB in 0..1, of the whole picture."""
+    """What was found in a picture: `airlight` is sRGB in 0..1, its mean over the picture; `borders` are the widths in
+    pixels of bars and frames around it, by side, which stay as they are."""
 
     width: int
     height: int
     airlight: list[float]
     density: float
     mean_transmission: float
+    borders: dict[str, int]
 
 
 class Field(Haze):
     """The haze of one picture.
 
-    `lattice` holds the rows of the transmission's lattice over the whole picture; transmission is held at `floor` or
-    above.
+    `lattice` holds the rows of the transmission's lattice over what is inside the borders; transmission is held at
+    `floor` or above.
     """
 
     floor: float

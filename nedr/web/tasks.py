@@ -100,6 +100,7 @@ def _haze(picture: Picture, field: HazeField) -> dict[str, Any]:
         "airlight": [round(float(value), 5) for value in picture.to_srgb(field.airlight)],
         "density": round(field.density, 5),
         "mean_transmission": round(float(field.lattice.mean()), 5),
+        "borders": field.borders(height, width).widths,
     }
 
 
