@@ -26,12 +26,8 @@ SIDECAR = ".xmp"
 # A .ts in a folder is more often TypeScript than a transport stream.
 _SUFFIXES = frozenset(images.SUFFIXES) | frozenset(formats.READ_ONLY) | (frozenset(formats.CONTAINERS) - {".ts"})
 
-# Pictures that are not read; what has become readable since is so all the same.
-_UNREAD = frozenset(
-    {".3fr", ".arw", ".cr2", ".cr3", ".crw", ".dcr", ".dng", ".erf", ".iiq", ".kdc", ".mef", ".mos", ".mrw", ".nef"}
-    | {".nrw", ".orf", ".pef", ".raf", ".raw", ".rw2", ".rwl", ".sr2", ".srf", ".srw", ".x3f"}
-    | {".exr", ".gif", ".hdr", ".jp2", ".jxl", ".psb", ".psd", ".svg", ".xcf"}
-)
+# Pictures that are not read.
+_UNREAD = frozenset({".exr", ".hdr", ".jp2", ".jxl", ".psb", ".psd", ".raw", ".svg", ".xcf"})
 
 
 @dataclass(frozen=True)
@@ -188,7 +184,7 @@ def _photographs(files: list[Path]) -> Iterator[Found]:
         if suffix in _SUFFIXES and not is_result(path, stems):
             beside = (f"{name.casefold()}{SIDECAR}" for name in (path.stem, path.name))
             yield Found(path, sidecars=tuple(sidecars.pop(name) for name in beside if name in sidecars))
-        elif suffix in _UNREAD - _SUFFIXES:
+        elif suffix in _UNREAD:
             yield Found(path, unread=True)
 
 

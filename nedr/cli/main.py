@@ -5,6 +5,7 @@ import difflib
 import io
 import os
 import sys
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
@@ -29,6 +30,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     Argparse itself leaves with SystemExit, after --help and --version.
     """
     _settle_streams()
+    warnings.filterwarnings("ignore", module=r"PIL\.")  # what is wrong with a file is said in one line of ours
     words = list(sys.argv[1:] if argv is None else argv)
     parser = command_parser()
     if not words:

@@ -13,7 +13,10 @@ from nedr.errors import ImageError, UsageError, missing_extra
 from nedr.pictures import tiff
 from nedr.pictures.metadata import upright_exif
 
-SUFFIXES = ".dng .nef .nrw .cr2 .cr3 .crw .arw .srf .sr2 .raf .orf .rw2 .pef .srw .3fr .fff .iiq .mrw .x3f .erf .kdc"
+SUFFIXES = (
+    ".dng .nef .nrw .cr2 .cr3 .crw .arw .srf .sr2 .raf .orf .rw2 .rwl .pef .srw .3fr .fff .iiq .mef .mos .mrw .x3f "
+    ".erf .dcr .kdc"
+)
 """File name suffixes of camera raw files, separated by spaces."""
 
 WHITE_BALANCES = ("camera", "auto", "daylight")
