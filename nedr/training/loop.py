@@ -2,9 +2,9 @@
 
 import math
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lightning_fabric import Fabric
 from torch import Tensor
@@ -15,6 +15,9 @@ from nedr.training.stream import batches, packed_samples
 from nedr.training.unpaired import UnpairedRun
 from nedr.training.validation import Validation
 from nedr.training.warmup import CHECKPOINT, WEIGHTS, Run, mean_of_processes
+
+if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter
 
 
 def begin(config: TrainConfig, paths: Paths, fabric: Fabric) -> Run:
@@ -59,15 +62,20 @@ def fit(
         for batch in bar:
             terms = run.advance(batch)
             if run.step % config.log.scalars == 0:
-                values = {name: mean_of_processes(fabric, value.detach()).item() for name, value in terms.items()}
-                values["views_per_second"] = (run.step - first) * config.data.batch / (time.monotonic() - began)
-                for name, value in values.items() if fabric.is_global_zero else ():
-                    log.add_scalar(f"train/{name}", value, run.step)
-                bar.set_postfix(loss=f"{values['total']:.4f}", refresh=False)
+                speed = (run.step - first) * config.data.batch / (time.monotonic() - began)
+                bar.set_postfix(loss=f"{log_terms(run, terms, speed, log):.4f}", refresh=False)
             report(run, batch, validation, log)
             if time.monotonic() - began > 60 * minutes:
                 break
     return finished(run)
+
+
+def log_terms(run: Run, terms: Mapping[str, Tensor], speed: float, log: "SummaryWriter") -> float:
+    """Write every term, its mean over all processes, and the views per second; returns the whole loss."""
+    values = {name: mean_of_processes(run.fabric, value.detach()).item() for name, value in terms.items()}
+    for name, value in (values | {"views_per_second": speed}).items() if run.fabric.is_global_zero else ():
+        log.add_scalar(f"train/{name}", value, run.step)
+    return values["total"]
 
 
 def stream(run: Run) -> Iterable[dict[str, Tensor]]:

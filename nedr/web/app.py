@@ -2,7 +2,7 @@
 
 import mimetypes
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -52,19 +52,10 @@ def application(
     office = jobs.Office(shelf, weights) if limits.jobs else None
     metrics = Metrics(lambda: pool.admitted)
 
-    @asynccontextmanager
-    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        pool.warm()  # the first visitor need not wait for the weights
-        yield
-        if office:
-            office.close()
-        pool.close()
-        shelf.store.close()
-
     app = FastAPI(
         title="nedr",
         version=__version__,
-        lifespan=lifespan,
+        lifespan=_lifespan(pool, shelf, office),
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
@@ -81,6 +72,23 @@ def application(
     _describe_token(app, is_needed=token is not None)
     inner: ASGIApp = app if token is None else Token(app, token=token)
     return Guard(Heads(_visitors(inner, hosts, origins)), metrics=metrics, paths=(*files, *API, *KEPT))
+
+
+def _lifespan(
+    pool: Pool, shelf: held.Shelf, office: jobs.Office | None
+) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
+    """What happens when the server starts and ends."""
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        pool.warm()  # the first visitor need not wait for the weights
+        yield
+        if office:
+            office.close()
+        pool.close()
+        shelf.store.close()
+
+    return lifespan
 
 
 def _visitors(app: ASGIApp, hosts: Sequence[str], origins: Sequence[str]) -> ASGIApp:
