@@ -65,8 +65,8 @@ export function refresh() {
   $("undo").disabled = !past.length;
   $("redo").disabled = !future.length;
   $("apply-all").hidden = items.length < 2;
-  $("clip").hidden = !item.clip;
-  if (item.clip) $("clip-text").textContent = t("clipReady", { ...item.clip.about, seconds: Math.round(item.clip.about.seconds) });
+  $("clip").hidden = !item.clip?.about;
+  if (item.clip?.about) $("clip-text").textContent = t("clipReady", { ...item.clip.about, seconds: Math.round(item.clip.about.seconds) });
   if (item.about) describe(item.about);
   viewer.render();
 }
