@@ -2,6 +2,7 @@
 
 import argparse
 import dataclasses
+from pathlib import Path
 from typing import Any
 
 from nedr.cli import telling, words
@@ -53,10 +54,20 @@ def _weights_list(names: list[str]) -> int:
     from nedr.inference import weights
 
     for name in names or weights.available():
-        size = weights.path(name).stat().st_size / 1e6
-        row = weights.available()[name]
-        print(f"{name}  {size:.1f} MB  {row.licence}  {row.description}")
+        file, row = weights.path(name), weights.available()[name]
+        print(f"{name}  {file.stat().st_size / 1e6:.1f} MB  {row.licence}  {row.description}{_views(file)}")
     return 0
+
+
+def _views(file: Path) -> str:
+    """What the weights in a file have learnt from; nothing for those that do not say or cannot be read."""
+    from nedr.inference import weights
+
+    try:
+        views = weights.views(file)
+    except NedrError:
+        return ""
+    return "; views: " + ", ".join(f"{count:,} {stage}" for stage, count in views.items()) if views else ""
 
 
 def _weights_verify(names: list[str]) -> int:

@@ -11,6 +11,7 @@ from os import PathLike
 from pathlib import Path
 
 from nedr.errors import NedrError, UsageError
+from nedr.inference.onnx import opened
 
 FOLDER = Path(__file__).parent / "pretrained"
 TABLE = "pretrained.json"
@@ -54,6 +55,13 @@ def verify(name: str = DEFAULT) -> Path:
             "install the package again"
         )
     return file
+
+
+def views(file: Path) -> dict[str, int]:
+    """How many views the network in an .onnx file has learnt from, by stage and size; {} if it does not say."""
+    session = opened(file, 1, ["CPUExecutionProvider"])
+    said: dict[str, int] = json.loads(session.get_modelmeta().custom_metadata_map.get("nedr.views", "{}"))
+    return said
 
 
 def resolve(weights: str | PathLike[str] | None = None) -> Path:

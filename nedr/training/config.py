@@ -71,6 +71,7 @@ class UnpairedConfig:
     perceptual: float = 0.0  # on the clear pictures' cycle
     known_haze: float = 0.0  # t and A that G finds in rehazed pictures, which are known
     dark_channel: float = 0.0  # what is left of the dark channel in results, which haze raises
+    teacher: float = 0.0  # labels of real photographs by the averaged weights, where they can be trusted
     depth_mean: float = 0.0  # D(J) is scaled to this mean, as only its product with beta is seen; 0 leaves it
     beta: tuple[float, float] = (0.6, 1.8)  # densities that rehazing is asked for
     airlight: Literal["estimated", "brightest"] = "estimated"  # of rehazing: as found or drawn, or max(J) as published

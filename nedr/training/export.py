@@ -1,6 +1,7 @@
 """Export of published weights to ONNX, checked against torch before anything is written."""
 
 import io
+import json
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +19,7 @@ from nedr.model.nedr import VIEW_MULTIPLE, NeDR
 from nedr.model.rehaze import Rehazing
 from nedr.pictures.images import write
 from nedr.training import config as configuration
-from nedr.training.checkpoint import load_published
+from nedr.training.checkpoint import load_published, views_of
 
 if TYPE_CHECKING:
     import onnx
@@ -93,8 +94,19 @@ def export(source: str | Path, target: str | Path, *, view: int = 256, overwrite
     worst = max(parity, key=lambda row: row.largest_difference)
     if not worst.largest_difference <= PARITY_TOLERANCE:
         raise NedrError(f"ONNX and torch differ by {worst.largest_difference:.2g} at {worst.height} x {worst.width}")
-    write(target, graph, overwrite=overwrite)
+    write(target, with_views(graph, views_of(source)), overwrite=overwrite)
     return parity
+
+
+def with_views(graph: bytes, views: dict[str, int]) -> bytes:
+    """An ONNX file that says how many views its network has learnt from, as `nedr.views`, if that is known."""
+    import onnx
+
+    model = onnx.load_from_string(graph)
+    if views:
+        entry = model.metadata_props.add()
+        entry.key, entry.value = "nedr.views", json.dumps(views)
+    return bytes(model.SerializeToString())
 
 
 def fold_norms(model: nn.Module) -> None:

@@ -22,7 +22,7 @@ from nedr.model.encoder import Encoder
 from nedr.model.heads import brightest
 from nedr.model.nedr import HazeEstimate, NeDR, NeDRConfig, depth, displayed, scene_radiance
 from nedr.model.rehaze import Rehaze, Rehazing, RehazingConfig
-from nedr.training import losses
+from nedr.training import losses, teacher
 from nedr.training.checkpoint import save_weights
 from nedr.training.config import Paths, TrainConfig, UnpairedConfig
 from nedr.training.validation import picture_grid
@@ -213,7 +213,7 @@ class UnpairedRun(Run):
         return terms
 
     def further_terms(self, batch: dict[str, Tensor], back: RehazeCycle) -> dict[str, Tensor]:
-        """What the paper does not have: supervision on drawn haze, identity, and a perceptual term."""
+        """What the paper does not have: supervision on drawn haze, identity, a mean teacher, and a perceptual term."""
         terms, weights = {}, self.weights
         if weights.supervised:
             supervised = warmup_losses(self.model, batch, self.config.loss)
@@ -221,6 +221,9 @@ class UnpairedRun(Run):
         if weights.identity:
             same, _ = dehaze(self.model, batch["clear"])
             terms["identity"] = weights.identity * losses.cycle_l1(same, batch["clear"])
+        if self.weights.teacher:
+            known, seed = teacher.label(self.averaged, batch["real"]), [self.config.seed, self.step]
+            terms["teacher"] = weights.teacher * teacher.loss(self.model, batch["real"], known, seed)
         if self.phi is not None:
             terms["perceptual"] = weights.perceptual * losses.perceptual(self.phi, back.clear, batch["clear"])
         return terms

@@ -35,6 +35,19 @@ def test_onnx_equals_torch_at_three_sizes_and_says_what_it_is(weights, tiny_conf
     assert json.loads(properties["nedr.config"])["widths"] == list(tiny_config.widths)
 
 
+def test_the_file_says_how_many_views_it_has_learnt_from(tiny_config, tmp_path):
+    from nedr.cli.info import _views
+    from nedr.inference.weights import views
+
+    for said in ({"warm-up 96x128": 523_000, "unpaired 192x256": 8}, {}):
+        save_weights(NeDR(tiny_config), tmp_path / "w.safetensors", views=said)
+        export.export(tmp_path / "w.safetensors", tmp_path / "w.onnx", overwrite=True)
+        assert views(tmp_path / "w.onnx") == said
+        assert ("523,000 warm-up 96x128" in _views(tmp_path / "w.onnx")) == bool(said)
+    (tmp_path / "w.onnx").write_text("damaged")
+    assert _views(tmp_path / "w.onnx") == ""
+
+
 def test_exported_weights_run_in_the_dehazer(weights, tmp_path):
     from nedr.inference.dehazer import Dehazer
 

@@ -51,7 +51,7 @@ def config(tiny_config):
         model=tiny_config,
         data=DataConfig(views=((64, 64), (64, 96)), batch=2, holdout=1000, workers=0),
         optim=OptimConfig(steps=STEPS, warm=1, decay=2),
-        unpaired=UnpairedConfig(identity=0.5, perceptual=0.1, rehaze_width=4, critic_width=4, pool=1),
+        unpaired=UnpairedConfig(identity=0.5, perceptual=0.1, teacher=0.5, rehaze_width=4, critic_width=4, pool=1),
         log=LogConfig(scalars=1, pictures=4, validate=100, checkpoint=2),
     )
 
@@ -112,6 +112,7 @@ def test_a_step_moves_every_network_and_logs_every_term(run):
     assert all(moved(network, old) for network, old in zip(networks, before, strict=True))
     wanted = {"cycle_hazy", "cycle_clear", "adversarial_clear", "adversarial_hazy", "density", "depth", "identity"}
     wanted |= {"perceptual", "radiance_l1", "critic_clear", "critic_clear_accuracy", "transmission_spread", "total"}
+    wanted |= {"teacher", "transmission_mean", "density_mean", "rehazed_transmission_mean"}
     assert wanted <= terms.keys()
     assert all(math.isfinite(value) for value in terms.values())
 
