@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from nedr.inference.field import HazeField
     from nedr.inference.hazer import Hazer
     from nedr.raster.run import dehaze_raster
+    from nedr.training import tensors as torch  # noqa: F401
     from nedr.video.temporal import VideoDehazer
 
 __version__ = "0.2.0"
@@ -46,8 +47,10 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
-    if name == "ray":  # a module; it needs Ray, so it is no part of `from nedr import *`
+    if name == "ray":  # modules that need Ray, or torch, so they are no part of `from nedr import *`
         return import_module("nedr.album.ray")
+    if name == "torch":
+        return import_module("nedr.training.tensors")
     if name not in _HOMES:
         raise AttributeError(f"module 'nedr' has no attribute {name!r}")
     return getattr(import_module(_HOMES[name]), name)
