@@ -2,8 +2,9 @@
 
     python benchmarks/limits.py pairs.csv [--weights FILE.onnx]
 
-Of a pair, I and J, the best t for an airlight and the best A for a transmission follow from I = J t + A (1 - t)
-by least squares. Nothing guides t here, so that the columns differ in the estimate alone. Mean dB of each set.
+Of a pair, I and J, the best t for an airlight and the best A for a transmission, the same everywhere or A(x) with its
+five terms, follow from I = J t + A (1 - t) by least squares. Nothing guides t here, so that the columns differ in the
+estimate alone. Mean dB of each set.
 """
 
 import argparse
@@ -15,6 +16,7 @@ from bench import table
 
 from nedr.evaluation.metrics import psnr
 from nedr.evaluation.paired import read_pair, read_pairs
+from nedr.inference.airlight import grid, polynomials
 from nedr.inference.dehazer import Dehazer
 from nedr.pictures.arrays import Array, Floats
 from nedr.training.synthesis import apparent_transmission
@@ -42,7 +44,9 @@ def swapped(dehazer: Dehazer, hazy8: Array, clear8: Array) -> dict[str, float]:
     """Scores of one pair, uint8 (H, W, 3) each: as estimated, then with one thing as the truth would have it."""
     field = dehazer.field(hazy8)
     hazy, clear = (np.asarray(image, np.float32) / np.float32(255) for image in (hazy8, clear8))
-    t, airlight = field.transmission(*hazy.shape[:2]), field.airlight
+    t = field.transmission(*hazy.shape[:2])
+    x, y = grid(*hazy.shape[:2])
+    airlight = field.airlight_at((x + 1) / 2, (y + 1) / 2)
 
     def score(t: Floats, airlight: Floats, gain: float = 1.0) -> float:
         result = (hazy - airlight) / np.maximum(t, np.float32(0.05))[..., None] + airlight
@@ -51,6 +55,7 @@ def swapped(dehazer: Dehazer, hazy8: Array, clear8: Array) -> dict[str, float]:
     return {
         "as estimated": score(t, airlight),
         "best A for this t": score(t, best_airlight(hazy, clear, t)),
+        "best A(x) for this t": score(t, best_uneven_airlight(hazy, clear, t)),
         "best t for this A": score(apparent_transmission(hazy, clear, airlight, t), airlight),
         "best strength": largest(STRENGTHS, lambda strength: score(t ** np.float32(strength), airlight)),
         "best brightness": largest(GAINS, lambda gain: score(t, airlight, gain)),
@@ -63,6 +68,16 @@ def best_airlight(hazy: Floats, clear: Floats, t: Floats) -> Floats:
     share = 1 - inverse  # J = I / t + A (1 - 1 / t)
     found = ((clear - hazy * inverse) * share).sum((0, 1)) / (np.square(share).sum((0, 1)) + 1e-6)
     return np.asarray(found.clip(0, 1), np.float32)
+
+
+def best_uneven_airlight(hazy: Floats, clear: Floats, t: Floats) -> Floats:
+    """The smooth A(x) (H, W, 3) in [0, 1] with which this transmission turns I into J best."""
+    inverse = 1 / np.maximum(t, np.float32(0.05))
+    x, y = grid(*t.shape)
+    basis = np.concatenate([np.ones((*t.shape, 1)), polynomials(x, y)], axis=2)
+    shares = (basis * (1 - inverse)[..., None]).reshape(t.size, -1)
+    found = np.linalg.lstsq(shares, (clear - hazy * inverse[..., None]).reshape(t.size, 3), rcond=None)[0]
+    return np.asarray((basis @ found).clip(0, 1), np.float32)
 
 
 def largest(values: Floats, score: Callable[[float], float]) -> float:
