@@ -25,9 +25,11 @@ from nedr.inference.field import HazeField, check_strength
 from nedr.pictures import atomic
 from nedr.pictures.arrays import Array
 from nedr.pictures.job import Job
+from nedr.video.bars import BarFollower, scaled
 from nedr.video.formats import Encoding
 from nedr.video.reader import Clip, Item
 from nedr.video.sampling import Sampler
+from nedr.video.scenes import cells_of
 from nedr.video.still import EXACT, Still, arrays, blank, shown_with
 from nedr.video.temporal import field_of
 from nedr.video.writer import Sink
@@ -122,7 +124,7 @@ class _Work:
 
     def __init__(self, clip: Clip, job: Job, dehazer: Dehazer, strength: float) -> None:
         self._clip, self._job, self._dehazer, self._every = clip, job, dehazer, clip.encoding.every
-        self._planes = PlaneDehazer(clip.still.coding, strength)
+        self._planes, self._bars = PlaneDehazer(clip.still.coding, strength), BarFollower()
         self._frames, self._sums = 0, np.zeros(5)
 
     def sink(self, path: Path, part: Path) -> Sink:
@@ -163,7 +165,7 @@ class _Work:
     def _see(self, items: Iterable[Item]) -> "Iterator[_Seen | Packet[Any]]":
         """The haze of every frame on its own, as it is stored, not upright."""
         turns = self._clip.still.turns
-        sampler = Sampler[tuple[Item, Array | None]](lambda small: field_of(small, self._dehazer), self._every)
+        sampler = Sampler[tuple[Item, Array | None]](self._look, self._every)
 
         def pictured() -> Iterator[tuple[tuple[Item, Array | None], Array | None]]:
             for item in items:
@@ -175,6 +177,14 @@ class _Work:
                 yield cast("Packet[Any]", item)
                 continue
             yield _Seen(item, field.turned(-turns), np.rot90(small, -turns))
+
+    def _look(self, shown: tuple[Item, Array | None]) -> HazeField:
+        """The haze of a frame on its own, within the bars that are around the video now."""
+        frame, small = shown
+        assert isinstance(frame, VideoFrame) and small is not None  # noqa: PT018
+        bars = self._bars.follow(self._clip.grey(frame), cells_of(small))
+        field = field_of(small, self._dehazer, scaled(bars, *small.shape[:2]))
+        return replace(field, inside=bars.parts)
 
     def _dehaze(self, item: "_Seen | Packet[Any]") -> "_Made | Packet[Any]":
         if isinstance(item, Packet):

@@ -250,12 +250,18 @@ class Clip:
     def small(self, frame: VideoFrame, side: int) -> Array:
         """A frame upright as RGB, uint8 (h, w, 3), with at most `side` pixels at the longer side."""
         scale = min(1.0, side / max(frame.width, frame.height))
-        width, height = (max(1, round(length * scale)) for length in (frame.width, frame.height))
+        return self._upright(frame, *(max(1, round(n * scale)) for n in (frame.width, frame.height)), "rgb24")
+
+    def grey(self, frame: VideoFrame) -> Array:
+        """A frame upright and grey, uint8 (H, W), at the size of `still`."""
+        return self._upright(frame, self.still.width, self.still.height, "gray")
+
+    def _upright(self, frame: VideoFrame, width: int, height: int, format: str) -> Array:
         how: dict[str, Any] = {"interpolation": EXACT, "dst_color_range": ColorRange.JPEG}
         if not frame.format.is_rgb:
             how |= {"src_colorspace": self.still.scaler, "src_color_range": self.still.range}
-        rgb = frame.reformat(width, height, "rgb24", **how).to_ndarray()
-        return np.ascontiguousarray(np.rot90(rgb, self.still.turns))
+        pixels = frame.reformat(width, height, format, **how).to_ndarray()
+        return np.ascontiguousarray(np.rot90(pixels, self.still.turns))
 
 
 def is_cover(stream: Stream) -> bool:

@@ -8,11 +8,11 @@ import numpy as np
 
 from nedr.inference.field import HazeField
 from nedr.pictures.arrays import Array, Floats
-from nedr.video.temporal import cells_of, change
+from nedr.video.scenes import cells_of, change
 
 T = TypeVar("T")
 
-# The change since the latest look, as `nedr.video.temporal.change` measures it, up to which it still holds.
+# The change since the latest look, as `nedr.video.scenes.change` measures it, up to which it still holds.
 STILL = 0.25
 
 
@@ -31,7 +31,7 @@ class Sampler(Generic[T]):
     Memory holds the frames between two looks, at most `every` - 1.
     """
 
-    look: Callable[[Array], HazeField]
+    look: Callable[[T], HazeField]
     every: int
     _last: Look | None = None
     _waiting: list[tuple[T, bool]] = field(default_factory=list)
@@ -52,7 +52,7 @@ class Sampler(Generic[T]):
             if not changed and self._between + 1 < self.every:
                 self._waiting.append((item, True))
                 continue
-            found = self.look(picture)
+            found = self.look(item)
             yield from self._released(None if changed else found)
             self._last = Look(cells, found)
             yield item, found

@@ -9,16 +9,18 @@ frames; a cut starts everything afresh.
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
 
+from nedr.inference.borders import Borders, Rectangle
 from nedr.inference.dehazer import Dehazer
-from nedr.inference.field import HazeField, box, check_strength
+from nedr.inference.field import WHOLE, HazeField, box, check_strength
 from nedr.inference.inversion import Task, run
-from nedr.inference.view import averaged, view
 from nedr.pictures.arrays import Array, Floats, check, colours, peak
+from nedr.video.bars import BarFollower
+from nedr.video.scenes import DARK, Exposure, cells_of, exposure_change, is_cut
 
 # The least share of a frame in the running estimates of a still scene: the field's and the global values'.
 FIELD_RATE = 0.1
@@ -27,13 +29,6 @@ GLOBAL_RATE = 0.05
 WINDOW = 5
 # The change of a lattice cell's colour that begins to mean a change of scene there, and that surely does.
 CELL_CHANGE = (0.01, 0.03)
-# A cut: the cells change by more than this share of the contrast within the frames; unrelated scenes exceed 1.
-CUT = 0.6
-CUT_CONTRAST = 0.01
-# A change of brightness between two frames: it explains at least this share of their difference, and is no more than so
-# many times, which leaves out frames that are black.
-EXPLAINED = 0.5
-MAX_GAIN = 3.0
 # The power of the gain by which all that is known counts for less: frames with more contrast tell more.
 FADE_IN = 6
 # The airlight stays as near to what the latest frames show, of its own brightness: a dissolve takes it along.
@@ -46,10 +41,6 @@ MOTION = (1.5, 3.0)
 NOISE_REACH = 3.0
 # Rounding to 8 bits makes noise of this size, whatever was measured.
 LEAST_NOISE = 0.3 / 255
-# A frame in which nothing is brighter is shown to the network as if this were its brightest, as in a photograph.
-DARK = 0.25
-# Long side in pixels of the view by which frames are compared where the method has no guide of its own.
-VIEW = 256
 
 
 class VideoDehazer:
@@ -75,7 +66,7 @@ class VideoDehazer:
 
     def reset(self) -> None:
         """Forget every frame so far."""
-        self._follower, self._denoiser = FieldFollower(), TemporalDenoiser()
+        self._follower, self._denoiser, self._bars = FieldFollower(), TemporalDenoiser(), BarFollower()
         self._field: HazeField | None = None
 
     @property
@@ -97,7 +88,9 @@ class VideoDehazer:
         if shape != self._shape:
             self._shape = shape
             self.reset()
-        self._field, cut, exposure = self._follower.follow(field_of(frame, self.dehazer), frame)
+        borders = self._bars.follow(frame, cells_of(frame))
+        found = field_of(frame, self.dehazer, borders)
+        self._field, cut, exposure = self._follower.follow(found, frame)
         if cut:
             self._denoiser = TemporalDenoiser()
         self._denoiser.expose(exposure)
@@ -106,31 +99,20 @@ class VideoDehazer:
         t = believed(self._field, blocks(frame), self.strength)
         noise, threads = self._field.noise, self.dehazer.threads
         still = self._denoiser.settle(colours(frame), t, noise, scale=1 / peak(frame), threads=threads)
-        return _like(frame, self._field.apply(np.clip(still, 0, 1), strength=self.strength, threads=threads))
+        clear = self._field.apply(np.clip(still, 0, 1), strength=self.strength, threads=threads)
+        return _like(frame, clear, borders.inside)
 
 
-def field_of(frame: Array, dehazer: Dehazer) -> HazeField:
-    """The haze of one frame on its own; a dark one, as in a fade, is looked at as if it were brighter."""
+def field_of(frame: Array, dehazer: Dehazer, borders: Borders) -> HazeField:
+    """The haze of one frame within its borders; a dark one, as in a fade, is looked at as if it were brighter."""
     gain = DARK / max(float(cells_of(frame).max()), 1 / 255)
     if gain <= 1:
-        return dehazer.field(frame)
+        return dehazer.field(frame, borders=borders)
     bright = np.clip(colours(frame) * np.float32(gain / peak(frame)), 0, 1)
-    field = dehazer.field(bright)
+    field = dehazer.field(bright, borders=borders)
     guide = None if field.guide is None else np.asarray(field.guide / gain, np.float32)
     airlight, terms = (np.asarray(values / gain, np.float32) for values in (field.airlight, field.terms))
     return replace(field, guide=guide, airlight=airlight, terms=terms, noise=field.noise / gain)
-
-
-@dataclass(frozen=True)
-class Exposure:
-    """How the levels of one frame, in [0, 1], became those of the next, as in a fade or a flash."""
-
-    gain: float = 1.0
-    offset: float = 0.0
-
-    def __call__(self, levels: Floats) -> Floats:
-        """What levels of the frame before are in the next."""
-        return np.asarray(levels * np.float32(self.gain) + np.float32(self.offset), np.float32)
 
 
 class Followed(NamedTuple):
@@ -146,6 +128,7 @@ class FieldFollower:
 
     def __init__(self) -> None:
         self._last: Floats | None = None
+        self._inside = WHOLE
         self._begin()
 
     def _begin(self) -> None:
@@ -156,13 +139,13 @@ class FieldFollower:
         """The followed field for `frame`, given its own `field`."""
         guide = field.guide if field.guide is not None else cells_of(frame)
         exposure = Exposure() if self._last is None else exposure_change(self._last, guide)
-        cut = self._last is not None and is_cut(exposure(self._last), guide)
+        cut = self._last is not None and (field.inside != self._inside or is_cut(exposure(self._last), guide))
         if cut:
             exposure = Exposure()
             self._begin()
         elif exposure != Exposure():
             self._expose(exposure)
-        self._last = guide
+        self._last, self._inside = guide, field.inside
         whole = self._whole(field)
         lattice = self._lattice.update(field.lattice, self._change(guide, field.lattice.shape))
         followed = replace(
@@ -300,30 +283,6 @@ class TemporalDenoiser:
         _by_rows(blend, len(kept), threads)
 
 
-def is_cut(before: Floats, after: Floats) -> bool:
-    """Whether two consecutive frames, each as a lattice of its colours (h, w, 3), show different scenes."""
-    return change(before, after) > CUT
-
-
-def change(before: Floats, after: Floats) -> float:
-    """How much two frames, each as a lattice of its colours, differ: 0 not at all, about 1 as unrelated scenes do."""
-    if before.shape != after.shape:
-        return np.inf
-    contrast = [np.abs(cells - cells.mean(axis=(0, 1))).mean() for cells in (before, after)]
-    return float(np.abs(after - before).mean() / (sum(contrast) / 2 + CUT_CONTRAST))
-
-
-def exposure_change(before: Floats, after: Floats) -> Exposure:
-    """The change of brightness between two frames, each as a lattice of its colours; none if it explains little."""
-    spread, contrast = float(before.std()), float(after.std())
-    if before.shape != after.shape or not spread / MAX_GAIN <= contrast <= spread * MAX_GAIN or not spread:
-        return Exposure()
-    gain = contrast / spread
-    exposure = Exposure(gain, float(after.mean() - gain * before.mean()))
-    unexplained = np.abs(after - exposure(before)).mean()
-    return exposure if unexplained < (1 - EXPLAINED) * np.abs(after - before).mean() else Exposure()
-
-
 def blocks(planes: Array) -> tuple[int, int]:
     """How many blocks a picture (H, W) or (H, W, C) has, down and across."""
     return -(-planes.shape[0] // BLOCK), -(-planes.shape[1] // BLOCK)
@@ -349,12 +308,6 @@ def _by_rows(work: Callable[[int, slice], None], count: int, threads: int) -> No
     run([task(range(first, min(first + step, count))) for first in range(0, count, step)], threads)
 
 
-def cells_of(frame: Array) -> Floats:
-    """A frame's colours on a lattice (h, w, 3), RGB in [0, 1], by which frames are compared."""
-    small = view(frame, VIEW)
-    return averaged(small, small.shape[0] // 4, small.shape[1] // 4)
-
-
 def _ramp(values: Floats, ends: tuple[float, float]) -> Floats:
     """0 up to the first of `ends`, 1 from the second, straight between."""
     low, high = ends
@@ -362,11 +315,11 @@ def _ramp(values: Floats, ends: tuple[float, float]) -> Floats:
     return np.asarray(ramp, np.float32)
 
 
-def _like(frame: Array, clear: Floats) -> Array:
-    """`clear` (H, W, C) as what `frame` is: its shape and type, its alpha."""
+def _like(frame: Array, clear: Floats, inside: Rectangle) -> Array:
+    """`clear` (H, W, C) as what `frame` is: its shape and type, its alpha, and itself outside of x0, y0, x1, y1."""
     if frame.dtype.kind == "u":
         clear *= np.float32(peak(frame))
         clear += np.float32(0.5)
-    out = np.array(frame)
-    np.copyto(colours(out), clear, casting="unsafe")
+    out, (x0, y0, x1, y1) = np.array(frame), inside
+    np.copyto(colours(out)[y0:y1, x0:x1], clear[y0:y1, x0:x1], casting="unsafe")
     return out

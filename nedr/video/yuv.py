@@ -10,10 +10,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from nedr.inference import lattice
-from nedr.inference.field import HazeField
+from nedr.inference.field import WHOLE, HazeField
 from nedr.inference.view import noise_level
 from nedr.pictures.arrays import Array, Floats
-from nedr.video.temporal import GLOBAL_RATE, Exposure, FieldFollower, Running, TemporalDenoiser, believed, blocks
+from nedr.video.scenes import Exposure
+from nedr.video.temporal import GLOBAL_RATE, FieldFollower, Running, TemporalDenoiser, believed, blocks
 
 # Cells a side of the lattice on which an A(x) that changes over the picture is brought to a plane's size.
 AIRLIGHT_CELLS = 32
@@ -77,17 +78,24 @@ class PlaneDehazer:
         """Remove the haze from the next frame, in place, and return the field that was used.
 
         planes: brightness (H, W), and unless the video is grey two colour differences, each as large or smaller
-        field: the haze of this frame on its own;  small: the frame, at any size, (h, w, 3) RGB
+        field: the haze of this frame on its own, whose bars stay as they are
+        small: the frame, at any size, (h, w, 3) RGB
         """
+        steps = [_steps(planes[0], values) for values in planes]
+        x0, y0, x1, y1 = field.rectangle(*planes[0].shape)
+        planes = [
+            values[y0 // k : -(-y1 // k), x0 // j : -(-x1 // j)] for values, (k, j) in zip(planes, steps, strict=True)
+        ]
         noises = [self.coding.noise(values, plane) for plane, values in enumerate(planes)]
-        field, cut, exposure = self._follower.follow(replace(field, noise=noises[0]), small)
+        followed, cut, exposure = self._follower.follow(replace(field, noise=noises[0]), small)
         if cut:
             self._denoisers = [TemporalDenoiser() for _ in range(3)]
             self._noises = [Running(GLOBAL_RATE) for _ in range(3)]
         for plane, denoiser in enumerate(self._denoisers):
             denoiser.expose(self._exposed(plane, exposure))
         if self.strength == 0:
-            return field
+            return followed
+        field = replace(followed, inside=WHOLE)
         levels = [self._settled(plane, values, field, noises[plane]) for plane, values in enumerate(planes)]
         guide = np.clip(levels[0], 0, 1)
         t = field.transmission(guide.shape[0], guide.shape[1], guide) ** np.float32(self.strength)
@@ -95,9 +103,9 @@ class PlaneDehazer:
         limit = np.float32(1 / max(field.rendering.colour_floor, field.floor))
         airlight = self._airlight(field)
         for plane, values in enumerate(planes):
-            own = gain if plane == 0 else np.minimum(_at_size(gain, values.shape), limit)
+            own = np.minimum(_thinned(gain, steps[plane], (y0, x0)), limit) if plane else gain
             self._invert(plane, levels[plane], own, airlight[plane], values)
-        return field
+        return followed
 
     def _exposed(self, plane: int, exposure: Exposure) -> Exposure:
         """What a change of brightness does to a plane's codes, as shares of their range."""
@@ -135,7 +143,13 @@ class PlaneDehazer:
         np.copyto(target, levels, casting="unsafe")
 
 
-def _at_size(values: Floats, shape: tuple[int, ...]) -> Floats:
-    """Every second or fourth value of a plane, so many as make up `shape`."""
-    down, across = (-(-values.shape[k] // shape[k]) for k in (0, 1))
-    return values[::down, ::across]
+def _steps(luma: Array, values: Array) -> tuple[int, int]:
+    """How many rows and columns of brightness share a value of a plane."""
+    return -(-luma.shape[0] // values.shape[0]), -(-luma.shape[1] // values.shape[1])
+
+
+def _thinned(values: Floats, steps: tuple[int, int], start: tuple[int, int]) -> Floats:
+    """Every value at a multiple of `steps`, of a part that begins at `start`, rows and columns each; its edge held."""
+    before = [(at % step, 0) for at, step in zip(start, steps, strict=True)]
+    padded = np.pad(values, before, mode="edge") if any(n for n, _ in before) else values
+    return padded[:: steps[0], :: steps[1]]

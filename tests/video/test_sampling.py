@@ -23,7 +23,7 @@ class Eye:
     def __init__(self):
         self.looks = 0
 
-    def __call__(self, picture):
+    def __call__(self, number):
         self.looks += 1
         lattice, airlight = np.full((4, 6), 0.1 * self.looks, np.float32), np.full(3, 0.1 * self.looks, np.float32)
         return HazeField(lattice=lattice, guide=None, airlight=airlight, density=float(self.looks))
@@ -67,7 +67,7 @@ def test_fewer_looks_flicker_no_more(tmp_path, monkeypatch):
     clip = footage.film(tmp_path / "a.mkv", np.clip(still + noise, 0, 1), codec="ffv1", format="yuv444p", sound=False)
     dehazer, looks, flicker = Dehazer(threads=1), [], []
     look = dehazer.field
-    monkeypatch.setattr(dehazer, "field", lambda small: looks.append(small) or look(small))
+    monkeypatch.setattr(dehazer, "field", lambda small, **how: looks.append(small) or look(small, **how))
     for every, expected in ((1, 17), (4, 17 + 5)):
         job = Job(clip, tmp_path / f"{every}.mkv")
         pipeline.dehaze(job, dehazer, encoding=Encoding(codec="ffv1", every=every))

@@ -9,14 +9,8 @@ from nedr.errors import ImageError, UsageError
 from nedr.inference.dehazer import Dehazer
 from nedr.inference.field import HazeField
 from nedr.inference.view import noise_level
-from nedr.video.temporal import (
-    FieldFollower,
-    TemporalDenoiser,
-    VideoDehazer,
-    blocks,
-    exposure_change,
-    is_cut,
-)
+from nedr.video.scenes import exposure_change, is_cut
+from nedr.video.temporal import FieldFollower, TemporalDenoiser, VideoDehazer, blocks
 
 SIZE = (180, 320)
 AIRLIGHT = np.array([0.80, 0.82, 0.86], np.float32)

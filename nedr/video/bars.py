@@ -1,0 +1,46 @@
+"""The bars around a video, found over several of its frames: one dark scene makes none, and one that comes later counts
+from there.
+"""
+
+from collections import deque
+
+from nedr.inference.borders import Borders, combined, find
+from nedr.pictures.arrays import Array, Floats
+from nedr.video.scenes import DARK, is_cut
+
+# Frames whose bars are compared.
+RECENT = 5
+
+
+class BarFollower:
+    """What the latest frames agree on; a cut starts afresh, and dark frames, which hide where bars end, say nothing."""
+
+    def __init__(self) -> None:
+        self._recent: deque[Borders] = deque(maxlen=RECENT)
+        self._cells: Floats | None = None
+        self._known: Borders | None = None
+
+    def follow(self, picture: Array, cells: Floats) -> Borders:
+        """The bars of the video at a frame.
+
+        picture: as `nedr.inference.borders.find` takes it;  cells: its colours on a lattice, RGB in [0, 1]
+        """
+        size = picture.shape[:2]
+        if self._known is not None and (self._known.height, self._known.width) != size:
+            self._recent.clear()
+            self._known = None
+        if cells.max() < DARK:
+            return Borders(*size) if self._known is None else self._known
+        if self._cells is not None and is_cut(self._cells, cells):
+            self._recent.clear()
+        self._cells = cells
+        self._recent.append(find(picture))
+        self._known = combined(self._recent)
+        return self._known
+
+
+def scaled(borders: Borders, height: int, width: int) -> Borders:
+    """The same bars around a picture of another size."""
+    down, across = height / borders.height, width / borders.width
+    rows, columns = (borders.top, borders.bottom), (borders.left, borders.right)
+    return Borders(height, width, *(round(n * down) for n in rows), *(round(n * across) for n in columns))

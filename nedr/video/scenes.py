@@ -1,0 +1,62 @@
+"""What happens between two frames: nothing, motion, another exposure, a cut. Frames are compared as coarse lattices."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from nedr.inference.view import averaged, view
+from nedr.pictures.arrays import Array, Floats
+
+# A cut: the cells change by more than this share of the contrast within the frames; unrelated scenes exceed 1.
+CUT = 0.6
+CUT_CONTRAST = 0.01
+# A change of brightness between two frames: it explains at least this share of their difference, and is no more than so
+# many times, which leaves out frames that are black.
+EXPLAINED = 0.5
+MAX_GAIN = 3.0
+# A frame in which nothing is brighter is shown to the network as if this were its brightest, as in a photograph.
+DARK = 0.25
+# Long side in pixels of the view by which frames are compared where the method has no guide of its own.
+VIEW = 256
+
+
+@dataclass(frozen=True)
+class Exposure:
+    """How the levels of one frame, in [0, 1], became those of the next, as in a fade or a flash."""
+
+    gain: float = 1.0
+    offset: float = 0.0
+
+    def __call__(self, levels: Floats) -> Floats:
+        """What levels of the frame before are in the next."""
+        return np.asarray(levels * np.float32(self.gain) + np.float32(self.offset), np.float32)
+
+
+def cells_of(frame: Array) -> Floats:
+    """A frame's colours on a lattice (h, w, 3), RGB in [0, 1], by which frames are compared."""
+    small = view(frame, VIEW)
+    return averaged(small, small.shape[0] // 4, small.shape[1] // 4)
+
+
+def is_cut(before: Floats, after: Floats) -> bool:
+    """Whether two consecutive frames, each as a lattice of its colours (h, w, 3), show different scenes."""
+    return change(before, after) > CUT
+
+
+def change(before: Floats, after: Floats) -> float:
+    """How much two frames, each as a lattice of its colours, differ: 0 not at all, about 1 as unrelated scenes do."""
+    if before.shape != after.shape:
+        return np.inf
+    contrast = [np.abs(cells - cells.mean(axis=(0, 1))).mean() for cells in (before, after)]
+    return float(np.abs(after - before).mean() / (sum(contrast) / 2 + CUT_CONTRAST))
+
+
+def exposure_change(before: Floats, after: Floats) -> Exposure:
+    """The change of brightness between two frames, each as a lattice of its colours; none if it explains little."""
+    spread, contrast = float(before.std()), float(after.std())
+    if before.shape != after.shape or not spread / MAX_GAIN <= contrast <= spread * MAX_GAIN or not spread:
+        return Exposure()
+    gain = contrast / spread
+    exposure = Exposure(gain, float(after.mean() - gain * before.mean()))
+    unexplained = np.abs(after - exposure(before)).mean()
+    return exposure if unexplained < (1 - EXPLAINED) * np.abs(after - before).mean() else Exposure()
