@@ -4,7 +4,7 @@ from there.
 
 from collections import deque
 
-from nedr.inference.borders import Borders, combined, find
+from nedr.inference.borders import Borders, Side, combined, find
 from nedr.pictures.arrays import Array, Floats
 from nedr.video.scenes import DARK, is_cut
 
@@ -19,6 +19,11 @@ class BarFollower:
         self._recent: deque[Borders] = deque(maxlen=RECENT)
         self._cells: Floats | None = None
         self._known: Borders | None = None
+
+    @property
+    def widths(self) -> dict[Side, int]:
+        """Widths in pixels of the bars at the latest frame, by side."""
+        return {} if self._known is None else self._known.widths
 
     def follow(self, picture: Array, cells: Floats) -> Borders:
         """The bars of the video at a frame.

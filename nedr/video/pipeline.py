@@ -20,6 +20,7 @@ from av.packet import Packet
 from av.video.frame import VideoFrame
 
 from nedr.errors import UsageError
+from nedr.inference.borders import Side
 from nedr.inference.dehazer import Dehazer
 from nedr.inference.field import HazeField, check_strength
 from nedr.pictures import atomic
@@ -54,6 +55,7 @@ class Report:
     width, height: in pixels, upright;  frames: written;  seconds: of work
     airlight: RGB in [0, 1], density, transmission: means over all frames
     notes: what the user should know, one sentence each
+    borders: widths in pixels of the bars around the last frames, by side, upright; they stay as they are
     """
 
     width: int
@@ -64,6 +66,7 @@ class Report:
     density: float
     transmission: float
     notes: tuple[str, ...]
+    borders: dict[Side, int]
 
 
 def dehaze(
@@ -160,7 +163,16 @@ class _Work:
         still, count = self._clip.still, max(1, self._frames)
         size = (still.width, still.height) if still.turns % 2 == 0 else (still.height, still.width)
         means = [round(float(value), 4) for value in self._sums / count]
-        return Report(*size, self._frames, round(seconds, 3), tuple(means[:3]), means[3], means[4], tuple(notes))
+        return Report(
+            *size,
+            self._frames,
+            round(seconds, 3),
+            tuple(means[:3]),
+            means[3],
+            means[4],
+            tuple(notes),
+            self._bars.widths,
+        )
 
     def _see(self, items: Iterable[Item]) -> "Iterator[_Seen | Packet[Any]]":
         """The haze of every frame on its own, as it is stored, not upright."""

@@ -250,7 +250,8 @@ class Clip:
     def small(self, frame: VideoFrame, side: int) -> Array:
         """A frame upright as RGB, uint8 (h, w, 3), with at most `side` pixels at the longer side."""
         scale = min(1.0, side / max(frame.width, frame.height))
-        return self._upright(frame, *(max(1, round(n * scale)) for n in (frame.width, frame.height)), "rgb24")
+        width, height = (max(1, round(length * scale)) for length in (frame.width, frame.height))
+        return self._upright(frame, width, height, "rgb24")
 
     def grey(self, frame: VideoFrame) -> Array:
         """A frame upright and grey, uint8 (H, W), at the size of `still`."""
