@@ -290,7 +290,10 @@ def add(app: FastAPI, office: Office) -> None:
 def _add_videos(app: FastAPI, office: Office) -> None:
     answers: dict[int | str, dict[str, Any]] = {**PROBLEMS, **GONE}
     file = {
-        "requestBody": {"required": True, "content": {"video/*": {"schema": {"type": "string", "format": "binary"}}}}
+        "requestBody": {
+            "required": True,
+            "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
+        }
     }
 
     @app.post("/v1/videos", status_code=201, openapi_extra=file, responses=answers)
