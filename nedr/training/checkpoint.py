@@ -15,6 +15,7 @@ from nedr.model.rehaze import Rehazing, RehazingConfig
 from nedr.training import config as configuration
 
 FORMAT, REHAZING_FORMAT = "nedr-2", "nedr-rehazing-1"
+LARGE = 1024  # values of a tensor from which half precision pays
 FIRST_FORMAT = "nedr-1"  # the network of 0.1.0: its encoder is still of use
 
 
@@ -35,15 +36,20 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     return state
 
 
-def save_weights(model: NeDR | Rehazing, path: str | Path, *, views: Mapping[str, int] | None = None) -> None:
+def save_weights(
+    model: NeDR | Rehazing, path: str | Path, *, views: Mapping[str, int] | None = None, half: bool = False
+) -> None:
     """Publish a network: its tensors as safetensors, its configuration in the header.
 
     views: how many it has learnt from, by stage and size, as {"warm-up 96x128": 523000}.
+    half: store large tensors in half precision, as published files are: half the size, within an 8-bit level in result.
     """
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = target.with_suffix(".tmp")
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+    if half:
+        tensors = {name: tensor.half() if tensor.numel() >= LARGE else tensor for name, tensor in tensors.items()}
     format = FORMAT if isinstance(model, NeDR) else REHAZING_FORMAT
     metadata = {"format": format, "config": configuration.to_json(model.config), "views": json.dumps(views or {})}
     save_file(tensors, temporary, metadata=metadata)

@@ -19,7 +19,7 @@ from nedr.model.nedr import VIEW_MULTIPLE, NeDR
 from nedr.model.rehaze import Rehazing
 from nedr.pictures.images import write
 from nedr.training import config as configuration
-from nedr.training.checkpoint import load_published, views_of
+from nedr.training.checkpoint import LARGE, load_published, views_of
 
 if TYPE_CHECKING:
     import onnx
@@ -29,7 +29,6 @@ PARITY_STRIDES = (4.0, 1.7, 7.3)  # of their lattices: ratios to the view and to
 PARITY_TOLERANCE = 5e-3  # about one level of 8 bit: what storing the weights in half precision may cost
 SMALLEST_VIEW = 128  # below, the reflect padding of the coarsest map would need another graph
 OPSET = 18
-LARGE = 1024  # values of a weight from which half precision pays
 
 
 @dataclass(frozen=True)

@@ -136,6 +136,18 @@ def test_weights_carry_their_configuration_and_refuse_strangers(tiny_config, tmp
         load_weights(tmp_path / "other.safetensors")
 
 
+def test_published_weights_in_half_precision_give_nearly_the_same_estimate(tiny_config, tmp_path):
+    torch.manual_seed(3)
+    model, view = NeDR(tiny_config).eval(), torch.rand(1, 3, 128, 128)
+    for half in (False, True):
+        save_weights(model, tmp_path / f"{half}.safetensors", half=half)
+    full, small = ((tmp_path / f"{half}.safetensors") for half in (False, True))
+    assert small.stat().st_size < 0.6 * full.stat().st_size
+    with torch.no_grad():
+        there, here = (load_weights(path)(view).transmission for path in (full, small))
+    assert (there - here).abs().max() < 5e-3
+
+
 def test_resuming_as_something_else_is_refused_unless_forced(config, clear, tmp_path):
     paths = Paths(tmp_path / "run", clear)
     loop.fit(config, paths, progress=False)
