@@ -249,7 +249,10 @@ def test_closed_streams_do_no_harm(folder, weights):
         (["info", "a.png", "--jsn"], "nedr info has no --jsn; did you mean --json?"),
         (["a.png", "--qqq"], "nedr dehaze has no --qqq; see nedr dehaze --help"),
         (["a.png", "--strength", "much"], "expected a number, found 'much' (see nedr dehaze --help)"),
-        (["a.png", "--quality", "0"], "expected a whole number from 1 to 100, found '0' (see nedr dehaze --help)"),
+        (
+            ["a.png", "--quality", "0"],
+            "expected fast, balanced, best or a whole number from 1 to 100, found '0' (see nedr dehaze --help)",
+        ),
         (["weights", "verfy"], "invalid choice: 'verfy'"),
         (["wieghts", "list"], "did you mean 'weights'?"),
     ],

@@ -235,7 +235,7 @@ def test_every_method_is_built_with_the_options_that_are_its_own(monkeypatch):
 
 def test_without_scikit_image_the_extra_is_named(pairs, monkeypatch):
     monkeypatch.setitem(sys.modules, "skimage.metrics", None)
-    with pytest.raises(MissingExtraError, match=r"nedr-dehaze\[eval\]"):
+    with pytest.raises(MissingExtraError, match=r"\[eval\]"):
         evaluate(pairs, methods={"input": Untouched()})
 
 

@@ -220,7 +220,7 @@ def test_heif_is_read_where_its_reader_is_installed():
 
 def test_heif_without_its_reader_names_the_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, "pillow_heif", None)
-    with pytest.raises(MissingExtraError, match=r"nedr-dehaze\[heif\]"):
+    with pytest.raises(MissingExtraError, match=r"\[heif\]"):
         read(struct.pack(">I", 24) + b"ftypheic" + bytes(4) + b"mif1heic")
 
 
