@@ -409,6 +409,21 @@ def test_what_the_server_has_let_go_of_is_sent_again(desktop):
     assert len(sent) == 1
 
 
+def test_what_several_requests_miss_at_once_is_sent_once_and_is_done_again(desktop):
+    started(desktop)
+    sent = []
+    desktop.on("request", lambda request: sent.append(request.url) if request.method == "POST" else None)
+    desktop.evaluate("""async () => {
+        const { items, picture } = await import("./photographs.js");
+        items[0].id = "lost";
+        const asked = [0.1, 0.2, 0.3].map((strength) => picture(items[0], { strength, scale: 0.1 }));
+        return Promise.all(asked).then((all) => all.length);
+    }""")
+    assert len(sent) == 1
+    done(desktop, 1)
+    assert desktop.inner_text("#count") == "1 of 1 done"
+
+
 def test_a_token_is_asked_for_a_wrong_one_is_told_and_the_right_one_used(desktop):
     def guarded(route):
         given = route.request.headers.get("authorization")

@@ -65,19 +65,31 @@ async function prepare(item) {
 }
 
 async function keep(item) {
-  const sent = (share) => mark(item, share < 1 ? "sending" : "working", null, item.sent = share);
+  const sent = (share) => {
+    item.sent = share;
+    mark(item, share < 1 ? "sending" : "working");
+  };
   item.about = await send("v1/pictures", item.file, { sent, signal: item.stop.signal });
   item.id = item.about.id;
 }
 
+// Sends what the server has let go of, once for all who miss it at the same time.
+function keepAgain(item) {
+  item.keeping ??= keep(item).then(() => mark(item, "done"), (error) => {
+    if (error.name !== "AbortError") mark(item, "failed", error);
+    throw error;
+  }).finally(() => { item.keeping = null; });
+  return item.keeping;
+}
+
 // A kept picture as it is asked for; what the server has let go of is sent again.
 export async function picture(item, asked, signal) {
-  const path = () => `v1/pictures/${item.id}/dehazed?${new URLSearchParams(asked)}`;
+  const { id } = item, path = () => `v1/pictures/${item.id}/dehazed?${new URLSearchParams(asked)}`;
   try {
     return await ask(path(), { signal });
   } catch (error) {
     if (error.code !== "gone") throw error;
-    await keep(item);
+    if (item.id === id) await keepAgain(item); // else another request has sent it since
     return ask(path(), { signal });
   }
 }
