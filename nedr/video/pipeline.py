@@ -30,7 +30,7 @@ from nedr.video.bars import BarFollower, scaled
 from nedr.video.formats import Encoding
 from nedr.video.reader import Clip, Item
 from nedr.video.sampling import Sampler
-from nedr.video.scenes import cells_of
+from nedr.video.scenes import FadeIn, cells_of
 from nedr.video.still import EXACT, Still, arrays, blank, shown_with
 from nedr.video.temporal import field_of
 from nedr.video.writer import Sink
@@ -128,6 +128,7 @@ class _Work:
     def __init__(self, clip: Clip, job: Job, dehazer: Dehazer, strength: float) -> None:
         self._clip, self._job, self._dehazer, self._every = clip, job, dehazer, clip.encoding.every
         self._planes, self._bars = PlaneDehazer(clip.still.coding, strength), BarFollower()
+        self._fade = FadeIn()
         self._frames, self._sums = 0, np.zeros(5)
 
     def sink(self, path: Path, part: Path) -> Sink:
@@ -194,8 +195,9 @@ class _Work:
         """The haze of a frame on its own, within the bars that are around the video now."""
         frame, small = shown
         assert isinstance(frame, VideoFrame) and small is not None  # noqa: PT018
-        bars = self._bars.follow(self._clip.grey(frame), cells_of(small))
-        field = field_of(small, self._dehazer, scaled(bars, *small.shape[:2]))
+        cells = cells_of(small)
+        bars = self._bars.follow(self._clip.grey(frame), cells)
+        field = field_of(small, self._dehazer, scaled(bars, *small.shape[:2]), self._fade.exposure(cells))
         return replace(field, inside=bars.parts)
 
     def _dehaze(self, item: "_Seen | Packet[Any]") -> "_Made | Packet[Any]":

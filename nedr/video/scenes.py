@@ -1,5 +1,6 @@
 """What happens between two frames: nothing, motion, another exposure, a cut. Frames are compared as coarse lattices."""
 
+from collections import deque
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +17,12 @@ EXPLAINED = 0.5
 MAX_GAIN = 3.0
 # A frame in which nothing is brighter is shown to the network as if this were its brightest, as in a photograph.
 DARK = 0.25
+# A frame within this of black or white everywhere is blank. What comes in from it is looked at as if its contrast with
+# it were what photographs usually have, for as long as that grows by so much over so many looks.
+BLANK = 0.02
+USUAL = 0.75
+GROWTH = 1.02
+LOOKS = 5
 # Long side in pixels of the view by which frames are compared where the method has no guide of its own.
 VIEW = 256
 
@@ -27,9 +34,48 @@ class Exposure:
     gain: float = 1.0
     offset: float = 0.0
 
+    @classmethod
+    def about(cls, level: float, gain: float) -> "Exposure":
+        """More contrast with one level, which stays as it is."""
+        return cls(gain, level * (1 - gain))
+
+    @property
+    def inverse(self) -> "Exposure":
+        """The way back."""
+        return Exposure(1 / self.gain, -self.offset / self.gain)
+
     def __call__(self, levels: Floats) -> Floats:
         """What levels of the frame before are in the next."""
         return np.asarray(levels * np.float32(self.gain) + np.float32(self.offset), np.float32)
+
+
+class FadeIn:
+    """What to look at in place of each frame: of one that comes in from black or white, what it will be; of a dark one,
+    what a photograph would be.
+
+    A fade takes I, and so A, towards one colour, while t stays; the network, which learnt from photographs, would take
+    what is dark or pale for dense haze.
+    """
+
+    def __init__(self) -> None:
+        self._blank: float | None = None
+        self._contrasts: deque[float] = deque(maxlen=LOOKS)
+
+    def exposure(self, cells: Floats) -> Exposure:
+        """How to change the levels of the next frame, given its colours on a lattice, RGB in [0, 1]."""
+        for level in (0.0, 1.0):
+            if np.abs(cells - level).max() < BLANK:
+                self._blank = level
+                self._contrasts.clear()
+                return Exposure()
+        if self._blank is not None:
+            contrast = float(np.abs(cells - self._blank).max())
+            grows = len(self._contrasts) < LOOKS or contrast > GROWTH * self._contrasts[0]
+            self._contrasts.append(contrast)
+            if grows and contrast < USUAL:
+                return Exposure.about(self._blank, USUAL / contrast)
+            self._blank = None
+        return Exposure.about(0.0, max(1.0, DARK / float(cells.max())))
 
 
 def cells_of(frame: Array) -> Floats:

@@ -20,7 +20,7 @@ from nedr.inference.field import WHOLE, HazeField, box, check_strength
 from nedr.inference.inversion import Task, run
 from nedr.pictures.arrays import Array, Floats, check, colours, peak
 from nedr.video.bars import BarFollower
-from nedr.video.scenes import DARK, Exposure, cells_of, exposure_change, is_cut
+from nedr.video.scenes import Exposure, FadeIn, cells_of, exposure_change, is_cut
 
 # The least share of a frame in the running estimates of a still scene: the field's and the global values'.
 FIELD_RATE = 0.1
@@ -67,6 +67,7 @@ class VideoDehazer:
     def reset(self) -> None:
         """Forget every frame so far."""
         self._follower, self._denoiser, self._bars = FieldFollower(), TemporalDenoiser(), BarFollower()
+        self._fade = FadeIn()
         self._field: HazeField | None = None
 
     @property
@@ -88,8 +89,8 @@ class VideoDehazer:
         if shape != self._shape:
             self._shape = shape
             self.reset()
-        borders = self._bars.follow(frame, cells_of(frame))
-        found = field_of(frame, self.dehazer, borders)
+        cells = cells_of(frame)
+        found = field_of(frame, self.dehazer, self._bars.follow(frame, cells), self._fade.exposure(cells))
         self._field, cut, exposure = self._follower.follow(found, frame)
         if cut:
             self._denoiser = TemporalDenoiser()
@@ -100,19 +101,24 @@ class VideoDehazer:
         noise, threads = self._field.noise, self.dehazer.threads
         still = self._denoiser.settle(colours(frame), t, noise, scale=1 / peak(frame), threads=threads)
         clear = self._field.apply(np.clip(still, 0, 1), strength=self.strength, threads=threads)
-        return _like(frame, clear, borders.inside)
+        return _like(frame, clear, self._field.rectangle(*frame.shape[:2]))
 
 
-def field_of(frame: Array, dehazer: Dehazer, borders: Borders) -> HazeField:
-    """The haze of one frame within its borders; a dark one, as in a fade, is looked at as if it were brighter."""
-    gain = DARK / max(float(cells_of(frame).max()), 1 / 255)
-    if gain <= 1:
+def field_of(frame: Array, dehazer: Dehazer, borders: Borders, exposure: Exposure) -> HazeField:
+    """The haze of one frame within its borders, which is looked at with its levels changed by `exposure`."""
+    if exposure == Exposure():
         return dehazer.field(frame, borders=borders)
-    bright = np.clip(colours(frame) * np.float32(gain / peak(frame)), 0, 1)
-    field = dehazer.field(bright, borders=borders)
-    guide = None if field.guide is None else np.asarray(field.guide / gain, np.float32)
-    airlight, terms = (np.asarray(values / gain, np.float32) for values in (field.airlight, field.terms))
-    return replace(field, guide=guide, airlight=airlight, terms=terms, noise=field.noise / gain)
+    field = dehazer.field(
+        np.clip(exposure(np.asarray(colours(frame), np.float32) / np.float32(peak(frame))), 0, 1), borders=borders
+    )
+    back = exposure.inverse
+    return replace(
+        field,
+        guide=None if field.guide is None else back(field.guide),
+        airlight=np.clip(back(field.airlight), 0, 1),
+        terms=field.terms * np.float32(back.gain),
+        noise=field.noise * back.gain,
+    )
 
 
 class Followed(NamedTuple):
