@@ -142,7 +142,9 @@ class Journal:
 
     def __init__(self, folder: Path, database: sqlite3.Connection) -> None:
         self.folder, self._database, self._lock = folder, database, threading.RLock()
+        self._written: list[Written] = []
         with self._changing() as change:
+            change.execute("PRAGMA journal_mode = PERSIST")  # a commit waits for the disk half as often
             change.executescript(_TABLES)
 
     def name(self, path: Path) -> str:
@@ -156,6 +158,7 @@ class Journal:
 
         untouched: only if nobody has changed the files since
         """
+        self.flush()
         found = self._found(self.name(result))
         if found is None or found[0].settings != settings or not self._is_whole(*found, untouched=untouched):
             return None
@@ -178,23 +181,31 @@ class Journal:
         return known is not None and self._is_untouched(target, *known)
 
     def begin(self, record: Record) -> None:
-        """To be called before the files of a record are written."""
-        with self._changing() as change:
-            _begin(change, record)
+        """To be called before the files of a record are written; afterwards it is on the disk."""
+        self.take_over([(record, None)])
 
     def done(self, record: Record) -> None:
-        """To be called when all files of a record are written. Raises NedrError if one is gone again."""
+        """To be called when all files of a record are written. Raises NedrError if one is gone again.
+
+        It goes to the disk with what comes next, or with `flush`: if it is killed before, contents are compared.
+        """
         try:
             written = {name: [*stamp(self.folder / name)] for name in record.files}
         except OSError as error:
             raise NedrError(f"{error.filename} is gone again: {error.strerror}") from error
-        with self._changing() as change:
-            _done(change, record, written)
+        with self._lock:
+            self._written.append((record, written))
+
+    def flush(self) -> None:
+        """Write down what is known only here."""
+        if self._written:
+            self.take_over(())
 
     def take_over(self, records: Iterable[Written]) -> None:
         """Records of other journals; those that are older than what is known here change nothing."""
         with self._changing() as change:
-            for record, written in records:
+            waiting, self._written = self._written, []
+            for record, written in (*waiting, *records):
                 if written is None:
                     _begin(change, record)
                 else:
@@ -208,6 +219,7 @@ class Journal:
 
     def records(self) -> list[Written]:
         """All records; those that were written with size and stamp of each file."""
+        self.flush()
         with self._changing() as change:
             results = [os.fsdecode(row[0]) for row in change.execute("SELECT result FROM photographs")]
         return [self._with_files(*found) for found in filter(None, map(self._found, results))]
@@ -269,7 +281,18 @@ def open_album(folder: Path, *, writing: bool = True) -> Iterator[Journal]:
         _take_over_lines(journal, home, writing)
         if writing:
             _sweep(folder)
-        yield journal
+        with _flushed(journal):
+            yield journal
+
+
+@contextmanager
+def _flushed(journal: Journal) -> Iterator[None]:
+    """Write down in the end what is known; on a full disk it is not, and the next run compares contents."""
+    try:
+        yield
+    finally:
+        with suppress(NedrError):
+            journal.flush()
 
 
 def _take_over_lines(journal: Journal, home: Path, writing: bool) -> None:
@@ -295,7 +318,8 @@ def open_own(*, writing: bool = True) -> Iterator[Journal]:
         journal = Journal(folder, database)
     with closing(database):
         journal.forget(time.time() - FORGOTTEN)
-        yield journal
+        with _flushed(journal):
+            yield journal
 
 
 def own_folder() -> Path:

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import threading
+from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
 
@@ -65,6 +66,26 @@ def test_torn_lines_and_lines_of_other_versions_are_passed_over(folder):
 def test_a_line_says_when(folder):
     assert json.loads(journal.line(record(at=7)))["at"] == 7
     assert asdict(next(journal.read_lines(journal.line(record(at=7))))[0])["at"] == 7
+
+
+def test_a_kill_before_the_last_results_are_written_down_does_nothing_again(folder, monkeypatch):
+    photo = folder / "trip.jpg"
+    photo.write_bytes(b"hazy")
+    results = [folder / f"{k}.jpg" for k in range(3)]
+    monkeypatch.setattr(journal, "_flushed", nullcontext)
+    with journal.open_album(folder) as album:
+        for result in results:
+            made = {result.name: journal.digest(b"clear")}
+            known = Record(result.name, str(photo), *journal.stamp(photo), journal.digest(b"hazy"), "A", made)
+            album.begin(known)
+            result.write_bytes(b"clear")
+            album.done(known)
+    with journal.open_album(folder) as album:
+        results[1].write_bytes(b"mine")
+        assert [written is None for _, written in album.records()] == [False, False, True]
+        assert [album.finished(result, photo, "A") is not None for result in results] == [True, True, True]
+        results[2].write_bytes(b"torn")
+        assert album.finished(results[2], photo, "A") is None
 
 
 def test_a_result_is_ours_until_somebody_changes_it(folder):
