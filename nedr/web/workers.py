@@ -47,9 +47,9 @@ class Worker:
         self.resident = 0
 
     @property
-    def pid(self) -> int | None:
-        """The process's number."""
-        return self._process.pid
+    def is_alive(self) -> bool:
+        """Whether the process runs: the system may have ended it while it had nothing to do."""
+        return self._process.is_alive()
 
     def ask(self, task: Task, tick: Tick | None = None) -> Any:
         """The task's result. Raises what the task raised, and Ended when there will be no result."""
@@ -135,7 +135,7 @@ class Pool:
         self._working: Counter[str] = Counter()
         self._idle: list[Worker] = []
         self._all: set[Worker] = set()
-        self._threads = ThreadPoolExecutor(workers + 8, thread_name_prefix="nedr-worker")
+        self._threads = self._executor()
         self._ending: set[asyncio.Task[None]] = set()
 
     @property
@@ -149,10 +149,13 @@ class Pool:
             self._idle.append(self._started())
 
     def close(self) -> None:
-        """End every process."""
+        """End every process; what is asked afterwards starts new ones."""
         for worker in self._all:
             worker.kill()
+        self._all.clear()
+        self._idle.clear()
         self._threads.shutdown(wait=False, cancel_futures=True)
+        self._threads = self._executor()
 
     def check(self, caller: str) -> None:
         """Raises Refusal 429 while there is no place for this caller; none is taken."""
@@ -162,26 +165,25 @@ class Pool:
     async def run(self, caller: str, task: Task, *, seconds: float | None = None, tick: Tick | None = None) -> Any:
         """The task's result, within `seconds` (None for the limit). Raises what the task raises.
 
-        Raises Refusal 429 when the queue is full and 503 past the time; the work's process is then ended. Cancelled
-        work that waits never starts, and what runs is ended soon.
+        Raises Refusal 429 when the queue is full and 503 past the time, when the work's process is ended, or where
+        there is no process to be had. Cancelled work that waits never starts, and what runs is ended soon.
         """
-        loop = asyncio.get_running_loop()
-        due = loop.time() + (seconds or self._limits.seconds)
+        seconds = seconds or self._limits.seconds
+        due = asyncio.get_running_loop().time() + seconds
         place = self._place(caller)
         try:
             async with asyncio.timeout_at(due):
                 await place.come
         except BaseException as error:
             self._give_up(place)
-            raise _late(self._limits.seconds) if isinstance(error, TimeoutError) else error from None
-        worker = self._idle.pop() if self._idle else self._started()
-        asked = loop.run_in_executor(self._threads, worker.ask, task, tick)
+            raise _late(seconds) if isinstance(error, TimeoutError) else error from None
+        worker, asked = self._begun(place, task, tick)
         try:
             async with asyncio.timeout_at(due):
                 return await asyncio.shield(asked)
         except TimeoutError:
             worker.kill()
-            raise _late(self._limits.seconds) from None
+            raise _late(seconds) from None
         except Ended:
             raise Refusal(503, "the work on this file ended before its time; another may do", "ended") from None
         finally:
@@ -190,6 +192,26 @@ class Pool:
             else:
                 self._ending.add(ending := asyncio.create_task(self._end(place, worker, asked)))
                 ending.add_done_callback(self._ending.discard)
+
+    def _begun(self, place: _Place, task: Task, tick: Tick | None) -> tuple[Worker, "asyncio.Future[Any]"]:
+        """The process that has begun with a task whose turn has come, and its result to be."""
+        worker = None
+        try:
+            worker = self._ready()
+            return worker, asyncio.get_running_loop().run_in_executor(self._threads, worker.ask, task, tick)
+        except (OSError, RuntimeError) as error:  # no memory, descriptor or thread is left
+            if worker:
+                self._let_go(worker)
+            self._leave(place)
+            raise Refusal(503, f"no process can be started now ({error})", "busy", Retry_After="5") from error
+
+    def _ready(self) -> Worker:
+        while self._idle:
+            worker = self._idle.pop()
+            if worker.is_alive:
+                return worker
+            self._let_go(worker)
+        return self._started()
 
     @property
     def _is_full(self) -> bool:
@@ -245,11 +267,17 @@ class Pool:
     def _free(self, place: _Place, worker: Worker, asked: "asyncio.Future[Any]") -> None:
         """Keep a process for the next task, or let it go, and pass the turn on."""
         if isinstance(asked.exception(), Ended) or worker.resident > KEPT or len(self._idle) >= self._most:
-            self._all.discard(worker)
-            worker.close()
+            self._let_go(worker)
         else:
             self._idle.append(worker)
         self._leave(place)
+
+    def _let_go(self, worker: Worker) -> None:
+        self._all.discard(worker)
+        worker.close()
+
+    def _executor(self) -> ThreadPoolExecutor:
+        return ThreadPoolExecutor(self._most + 8, thread_name_prefix="nedr-worker")
 
     def _started(self) -> Worker:
         worker = self._new()

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import signal
 import time
 from pathlib import Path
 
@@ -77,6 +78,54 @@ def test_errors_come_back_and_a_process_that_dies_is_replaced():
     first, second, admitted = pooled(scene)
     assert first != second
     assert admitted == 0
+
+
+@pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="no /proc")
+def test_a_process_that_died_while_it_had_nothing_to_do_costs_no_answer():
+    async def scene(pool):
+        first = await pool.run("a", (number, ()))
+        os.kill(first, signal.SIGKILL)
+        while is_running(first):
+            await asyncio.sleep(0.02)
+        return first, await pool.run("a", (number, ()))
+
+    first, second = pooled(scene)
+    assert first != second
+
+
+def test_where_no_process_can_be_started_the_place_is_given_back(monkeypatch):
+    async def scene(pool):
+        with monkeypatch.context() as patch:
+            patch.setattr(pool, "_new", no_memory)
+            with pytest.raises(Refusal, match="no process") as caught:
+                await pool.run("a", (number, ()))
+        assert (caught.value.status, pool.admitted) == (503, 0)
+        return await pool.run("a", (number, ()))
+
+    assert pooled(scene) > 0
+
+
+def no_memory():
+    raise OSError("Cannot allocate memory")
+
+
+def test_a_pool_that_was_closed_starts_new_processes():
+    async def scene(pool):
+        first = await pool.run("a", (number, ()))
+        pool.close()
+        return first, await pool.run("a", (number, ()))
+
+    first, second = pooled(scene)
+    assert first != second
+
+
+def test_the_time_that_is_over_is_the_works_own(tmp_path):
+    async def scene(pool):
+        with pytest.raises(Refusal) as caught:
+            await pool.run("a", (sleeping, (tmp_path / "pid",)), seconds=0.05)
+        assert caught.value.text == "not done within 0.05 s"
+
+    pooled(scene)
 
 
 @pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="no /proc")
