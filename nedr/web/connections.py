@@ -9,7 +9,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from nedr.web.limits import Limits
 
 UNREAD = 60.0
-"""Seconds after which a caller who takes nothing of its answer is cut off."""
+"""Seconds between two looks at how much of its answer a caller has taken."""
 PATIENCE = 2.0
 """Seconds after which a body that has not wholly come may make room for others."""
 _SLOW = b"HTTP/1.1 408 Request Timeout\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
@@ -78,8 +78,8 @@ class Connection(H11Protocol):
 
     @property
     def is_idle(self) -> bool:
-        """Whether no request is being answered."""
-        return self.cycle is None or self.cycle.response_complete
+        """Whether no request is being answered, nor the end of an answer still on its way."""
+        return (self.cycle is None or self.cycle.response_complete) and not self.flow.write_paused
 
     @property
     def is_sending_slowly(self) -> bool:
@@ -117,12 +117,14 @@ class Connection(H11Protocol):
     def pause_writing(self) -> None:
         """The caller does not read as fast as the answer is written."""
         super().pause_writing()
-        self._expect(UNREAD, b"")
+        self._watch()
 
     def resume_writing(self) -> None:
-        """The caller reads again."""
+        """The caller has taken nearly all that was written."""
         self._stop()
         super().resume_writing()
+        if self.is_idle:
+            self._expect(self._census.limits.header_seconds, b"")
 
     def end(self, words: bytes) -> None:
         """Close the connection, with last words where there is no request to answer."""
@@ -132,6 +134,18 @@ class Connection(H11Protocol):
             self.transport.close()
         else:
             self.transport.abort()
+
+    def _watch(self) -> None:
+        """Look again later how much has been taken."""
+        self._stop()
+        self._timer = self.loop.call_later(UNREAD, self._look, self.transport.get_write_buffer_size())
+
+    def _look(self, before: int) -> None:
+        taken = before - self.transport.get_write_buffer_size()
+        if taken < UNREAD * self._census.limits.answer_rate:
+            self.end(b"")
+        else:
+            self._watch()
 
     def _expect(self, seconds: float, words: bytes) -> None:
         self._stop()

@@ -12,7 +12,8 @@ class Limits:
     body: bytes of a picture's request;  pixels: of a picture;  workers: pictures at work at once, each in a process of
     its own;  queue: pictures that may wait;  seconds: from the body's arrival to the answer
     header_seconds: for a request's head to arrive;  body_seconds: for a body to begin, afterwards `body_rate` bytes
-    each second are due;  waiting: bytes of all bodies that are held in memory
+    each second are due;  answer_rate: bytes of an answer that must be taken each second
+    waiting: bytes of all bodies that are held in memory
     connections: open at once, `per_address` of them from one address
     store: bytes of the pictures, videos and results that are kept for their callers, for `kept_seconds` after their
     last use;  jobs: videos at work at once, 0 for none at all;  video: bytes of one, `video_seconds`: its length
@@ -29,6 +30,7 @@ class Limits:
     header_seconds: float = 10.0
     body_seconds: float = 10.0
     body_rate: int = 16_000
+    answer_rate: int = 16_000
     waiting: int = 512_000_000
     connections: int = 1000
     per_address: int = 200

@@ -20,11 +20,12 @@ HEALTH = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
 
 @contextlib.contextmanager
-def serving(**limits):
+def serving(app=None, census=None, **limits):
     """A server's port."""
     bounds = Limits(**limits)
+    census = census or Census(bounds)
     config = uvicorn.Config(
-        application(limits=bounds), http=partial(Connection, census=Census(bounds)), log_config=None, lifespan="off"
+        app or application(limits=bounds), http=partial(Connection, census=census), log_config=None, lifespan="off"
     )
     server = uvicorn.Server(config)
     with socket.create_server(("127.0.0.1", 0), backlog=256) as bound:
@@ -70,6 +71,41 @@ def test_a_connection_that_says_nothing_after_its_answer_is_closed():
     with serving(header_seconds=0.5) as port, connected(port, HEALTH) as caller:
         assert answer(caller)[0] == 200
         assert answer(caller) == (0, b"")
+
+
+LONG = 20_000_000
+
+
+async def long_answer(scope, receive, send):
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"%d" % LONG)]})
+    await send({"type": "http.response.body", "body": bytes(LONG)})
+
+
+def reading(port):
+    """A caller who has asked and takes the answer through a small window."""
+    caller = socket.socket()
+    caller.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    caller.settimeout(10)
+    caller.connect(("127.0.0.1", port))
+    caller.sendall(HEALTH)
+    return caller
+
+
+def test_a_long_answer_may_take_longer_than_a_head():
+    with serving(long_answer, header_seconds=0.2) as port, reading(port) as caller:
+        time.sleep(0.8)  # most of it still waits on the server's side
+        assert answer(caller) == (200, bytes(LONG))
+
+
+def test_an_answer_that_is_not_taken_is_cut_off(monkeypatch):
+    monkeypatch.setattr("nedr.web.connections.UNREAD", 0.2)
+    census = Census(Limits())
+    with serving(long_answer, census) as port, reading(port) as caller:
+        caller.recv(1)  # the answer has begun
+        until = time.monotonic() + 20
+        while len(census) and time.monotonic() < until:
+            time.sleep(0.02)
+        assert len(census) == 0
 
 
 def test_a_body_that_does_not_come_takes_no_place_and_is_refused():
