@@ -1,5 +1,6 @@
 """The application: its layers, the page's files, health and metrics, and what errors look like."""
 
+import asyncio
 import mimetypes
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -13,6 +14,7 @@ from fastapi.responses import JSONResponse
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
+from starlette.routing import Match
 from starlette.types import ASGIApp
 
 from nedr import __version__
@@ -82,7 +84,9 @@ def _lifespan(
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         pool.warm()  # the first visitor need not wait for the weights
+        tidying = asyncio.create_task(shelf.store.keep_tidy())
         yield
+        tidying.cancel()
         if office:
             office.close()
         pool.close()
@@ -171,8 +175,9 @@ def _add_errors(app: FastAPI) -> None:
         return _problem(422, "; ".join(map(_said, error.errors())), "parameter")
 
     @app.exception_handler(HTTPException)
-    async def missing(_: Request, error: HTTPException) -> Response:
-        return _problem(error.status_code, str(error.detail), "missing", dict(error.headers or {}))
+    async def missing(request: Request, error: HTTPException) -> Response:
+        headers = {"Allow": _allowed(request)} if error.status_code == 405 else dict(error.headers or {})
+        return _problem(error.status_code, str(error.detail), "missing", headers)
 
     @app.exception_handler(ClientDisconnect)
     async def gone(_: Request, error: ClientDisconnect) -> Response:
@@ -181,6 +186,12 @@ def _add_errors(app: FastAPI) -> None:
     @app.exception_handler(Exception)
     async def broken(_: Request, error: Exception) -> Response:
         return _problem(500, "the server failed on this request; its log says why", "broken")
+
+
+def _allowed(request: Request) -> str:
+    """The methods that a path takes: each has a route of its own."""
+    routes = [route for route in request.app.routes if route.matches(request.scope)[0] is not Match.NONE]
+    return ", ".join(sorted({method for route in routes for method in route.methods}))
 
 
 def _problem(status: int, text: str, code: str, headers: dict[str, str] | None = None) -> Response:

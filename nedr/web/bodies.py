@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Coroutine, Iterator
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -72,16 +72,15 @@ async def picture_and_fields(request: Request, limits: Limits, share: Share) -> 
     return data, fields
 
 
-async def into_file(request: Request, limits: Limits, path: Path, most: int) -> int:
-    """Write the body into a file as it comes, and say how many bytes it has. Raises as `picture_and_fields` does."""
-    size = 0
+async def into_file(request: Request, limits: Limits, path: Path, most: int, grow: Callable[[int], None]) -> None:
+    """Write the body into a file as it comes; `grow` is told of every piece. Raises as `picture_and_fields` does."""
     with path.open("wb") as file:
         async for chunk in chunks(request, limits, most):
-            size += len(chunk)
+            grow(len(chunk))
             await asyncio.to_thread(file.write, chunk)
+        size = file.tell()
     if not size:
         raise Refusal(400, "expected a file as the body, found nothing", "empty")
-    return size
 
 
 async def unless_gone(request: Request, work: Coroutine[Any, Any, T]) -> T:

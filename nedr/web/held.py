@@ -1,6 +1,9 @@
 """Pictures that are kept for a while, so that a part of them at any strength is there in milliseconds."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 from typing import Annotated
 
 from fastapi import FastAPI, Query, Request, Response
@@ -12,7 +15,7 @@ from nedr.web.limits import Limits
 from nedr.web.parameters import Wanted
 from nedr.web.pictures import PICTURE, PROBLEMS, body, caller
 from nedr.web.store import Entry, Store
-from nedr.web.workers import Pool
+from nedr.web.workers import Pool, Task
 
 GONE: dict[int | str, dict[str, object]] = {404: {"model": Problem}, 507: {"model": Problem}}
 
@@ -25,24 +28,21 @@ class Shelf:
     pool: Pool
     store: Store
 
-    async def keep(self, request: Request) -> HeldPicture:
-        """Keep the picture in a request's body."""
-        self.pool.check(caller(request))
+    async def keep(self, request: Request, most: int, look: Callable[[Path], Task]) -> Entry:
+        """Keep the file in a request's body, of at most so many bytes; `look` makes a Task of the folder it lies in."""
+        who = caller(request)
+        self.pool.check(who)
         entry = self.store.open()
         try:
             with entry.pinned():
-                await into_file(request, self.limits, entry.folder / "original", self.limits.body)
-                await unless_gone(request, self.prepare(caller(request), entry))
+                path = entry.folder / "original"
+                await into_file(request, self.limits, path, most, partial(self.store.grow, entry))
+                entry.about = await unless_gone(request, self.pool.run(who, look(entry.folder)))
+                self.store.weigh(entry)
         except BaseException:
             self.store.drop(entry)
             raise
-        return HeldPicture(id=entry.name, kept_seconds=self.limits.kept_seconds, **entry.about)
-
-    async def prepare(self, who: str, entry: Entry) -> None:
-        """Look at the picture that lies in an entry's folder."""
-        entry.about = await self.pool.run(who, (tasks.hold, (entry.folder, self.limits.pixels)))
-        entry.spare = ("pixels0.npy", "alpha0.npy")
-        self.store.weigh(entry)
+        return entry
 
     async def part(self, who: str, entry: Entry, options: tasks.Options) -> tasks.Answer:
         """A kept picture's file as it is asked for."""
@@ -60,7 +60,10 @@ def add(app: FastAPI, shelf: Shelf) -> None:
     @app.post("/v1/pictures", status_code=201, openapi_extra=body(None), responses={**PROBLEMS, **GONE})
     async def keep(request: Request) -> HeldPicture:
         """Keep a picture for a while and say what haze is in it."""
-        return await shelf.keep(request)
+        limits = shelf.limits
+        entry = await shelf.keep(request, limits.body, lambda folder: (tasks.hold, (folder, limits.pixels)))
+        entry.spare = ("pixels0.npy", "alpha0.npy")
+        return HeldPicture(id=entry.name, kept_seconds=limits.kept_seconds, **entry.about)
 
     @app.get("/v1/pictures/{name}/dehazed", responses={**PROBLEMS, **GONE, **PICTURE}, response_class=Response)
     async def part(request: Request, name: str, wanted: Annotated[Wanted, Query()]) -> Response:

@@ -1,7 +1,6 @@
 """Long work: a ZIP of many pictures, made while it is fetched, and whole videos, made in the background."""
 
 import asyncio
-import json
 import secrets
 import zipfile
 from collections import deque
@@ -12,12 +11,11 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 from fastapi import FastAPI, Query, Request, Response
 from fastapi.responses import FileResponse, StreamingResponse
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag
 
 from nedr.errors import NedrError
 from nedr.web import films, tasks
 from nedr.web.answers import HeldVideo, JobState, Problem
-from nedr.web.bodies import into_file, unless_gone
 from nedr.web.held import GONE, Shelf
 from nedr.web.limits import Refusal
 from nedr.web.parameters import Quality, Strength
@@ -31,34 +29,49 @@ REMEMBERED = 1000
 """Jobs; the oldest that is over is forgotten."""
 TOLD = 0.5
 """Seconds between two events of a job."""
+Name: TypeAlias = Annotated[str, Field(max_length=64)]
+"""What something kept is called."""
+
+
+def _whole(number: Any) -> Any:
+    return int(number) if isinstance(number, float) and number.is_integer() else number  # to JSON 5.0 is 5
 
 
 class One(BaseModel):
     """One picture of a ZIP: a kept one, what it is called, with folders where it has any, and what is asked of it."""
 
-    model_config = ConfigDict(extra="forbid")
-    id: str
+    model_config = ConfigDict(extra="forbid", strict=True)
+    id: Name
     name: Annotated[str, Field(max_length=1000)] = "picture"
     strength: Strength = 1.0
     format: tasks.Format | None = None
-    quality: Quality = None
+    quality: Annotated[Quality | None, BeforeValidator(_whole)] = None
 
 
-class JobAsked(BaseModel):
-    """Either pictures for one ZIP, or a kept video with its strength."""
+class ZipAsked(BaseModel):
+    """Kept pictures for one ZIP."""
 
-    model_config = ConfigDict(extra="forbid")
-    pictures: Annotated[list[One], Field(min_length=1, max_length=5000)] | None = None
-    video: str | None = None
+    model_config = ConfigDict(extra="forbid", strict=True)
+    pictures: Annotated[list[One], Field(min_length=1, max_length=5000)]
+
+
+class VideoAsked(BaseModel):
+    """A kept video, whole."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+    video: Name
     strength: Strength = 1.0
 
-    @model_validator(mode="after")
-    def _fits(self) -> "JobAsked":
-        if (self.pictures is None) == (self.video is None):
-            raise ValueError("expected either pictures or a video")
-        if self.pictures and "strength" in self.model_fields_set:
-            raise ValueError("each picture of a ZIP has a strength of its own")
-        return self
+
+def _kind(asked: Any) -> str | None:
+    kinds = [kind for kind in ("pictures", "video") if isinstance(asked, dict) and kind in asked]
+    return kinds[0] if len(kinds) == 1 else None
+
+
+JobAsked: TypeAlias = Annotated[
+    Annotated[ZipAsked, Tag("pictures")] | Annotated[VideoAsked, Tag("video")],
+    Discriminator(_kind, "either", "expected an object with either `pictures` or `video`"),
+]
 
 
 @dataclass(eq=False)
@@ -107,6 +120,7 @@ class Office:
         for job in self.jobs.values():
             if job.task:
                 job.task.cancel()
+        self.jobs.clear()
         self.pool.close()
 
     def find(self, name: str) -> Job:
@@ -118,10 +132,13 @@ class Office:
             self.shelf.store.find(job.entry.name)
         return job
 
-    def begin(self, who: str, asked: JobAsked) -> JobState:
+    def begin(self, who: str, asked: ZipAsked | VideoAsked) -> JobState:
         """Take a job. Raises Refusal 404 for a video that is not kept (any more)."""
         self._forget()
-        job = self._zip(asked.pictures) if asked.pictures else self._video(who, str(asked.video), asked.strength)
+        if isinstance(asked, ZipAsked):
+            job = Job("zip", total=len(asked.pictures), pictures=asked.pictures)
+        else:
+            job = self._video(who, asked.video, asked.strength)
         self.jobs[job.name] = job
         missing = [one.id for one in job.pictures if not self.shelf.store.has(one.id)]
         return job.told(missing)
@@ -138,9 +155,6 @@ class Office:
         over = [job for job in self.jobs.values() if not (job.task and not job.task.done())]
         for job in over[: max(0, len(self.jobs) - REMEMBERED)]:
             self.drop(job)
-
-    def _zip(self, pictures: list[One]) -> Job:
-        return Job("zip", total=len(pictures), pictures=pictures)
 
     def _video(self, who: str, name: str, strength: float) -> Job:
         entry = self.shelf.store.find(name)
@@ -164,6 +178,18 @@ class Office:
             job.state = "done"
         except (NedrError, Refusal, RuntimeError) as error:
             job.state, job.error = "failed", str(error).splitlines()[-1]
+
+    async def events(self, job: Job) -> AsyncIterator[str]:
+        """The states of a job as server-sent events, until it is over or forgotten."""
+        last = None
+        while job.name in self.jobs:
+            now = job.told().model_dump_json()
+            if now != last:
+                yield f"data: {now}\n\n"
+                last = now
+            if job.state in ("done", "failed"):
+                return
+            await asyncio.sleep(TOLD)
 
     async def zipped(self, who: str, job: Job) -> AsyncIterator[bytes]:
         """The ZIP of a job piece by piece: two pictures are in memory at a time, none is packed again."""
@@ -190,8 +216,8 @@ class Office:
 
     async def _member(self, who: str, job: Job, one: One) -> tuple[str, bytes]:
         """One picture's name and file; where it cannot be made, a text that says why."""
-        path = PurePosixPath(*(part for part in one.name.replace("\\", "/").split("/") if part not in ("", ".", "..")))
-        stem = path.with_name(path.stem or "picture")
+        parts = [part for part in one.name.replace("\\", "/").split("/") if part not in ("", ".", "..")]
+        stem = PurePosixPath(*parts[:-1], PurePosixPath(*parts[-1:]).stem or "picture")
         try:
             entry = self.shelf.store.find(one.id)
             options = tasks.Options(one.strength, one.format, one.quality)
@@ -266,7 +292,7 @@ def add(app: FastAPI, office: Office) -> None:
     @app.get("/v1/jobs/{name}/events", responses=answers, response_class=StreamingResponse)
     async def events(name: str) -> StreamingResponse:
         """How far a job is, as server-sent events, until it is over."""
-        return StreamingResponse(_events(office.find(name)), media_type="text/event-stream")
+        return StreamingResponse(office.events(office.find(name)), media_type="text/event-stream")
 
     @app.delete("/v1/jobs/{name}", status_code=204, responses=answers)
     async def end(name: str) -> None:
@@ -299,18 +325,11 @@ def _add_videos(app: FastAPI, office: Office) -> None:
     @app.post("/v1/videos", status_code=201, openapi_extra=file, responses=answers)
     async def keep(request: Request, name: Annotated[str, Query(max_length=255)] = "video.mp4") -> HeldVideo:
         """Keep a video for a while and say what it is, with some frames to look at. `name` says what it is called."""
-        store = office.shelf.store
-        entry = store.open()
-        try:
-            with entry.pinned():
-                await into_file(request, office.limits, entry.folder / "original", office.limits.video)
-                look = (films.looked, (entry.folder, name, office.limits.video_seconds))
-                entry.about = await unless_gone(request, office.shelf.pool.run(caller(request), look))
-                store.weigh(entry)
-        except BaseException:
-            store.drop(entry)
-            raise
-        return HeldVideo(id=entry.name, kept_seconds=office.limits.kept_seconds, **entry.about)
+        shelf, limits = office.shelf, office.limits
+        entry = await shelf.keep(
+            request, limits.video, lambda folder: (films.looked, (folder, name, limits.video_seconds))
+        )
+        return HeldVideo(id=entry.name, kept_seconds=limits.kept_seconds, **entry.about)
 
     @app.get("/v1/videos/{name}/stills/{number}", responses=answers, response_class=Response)
     async def still(name: str, number: int) -> Response:
@@ -327,18 +346,6 @@ def _add_videos(app: FastAPI, office: Office) -> None:
         for job in [job for job in office.jobs.values() if job.entry is entry]:
             office.drop(job)
         office.shelf.store.drop(entry)
-
-
-async def _events(job: Job) -> AsyncIterator[str]:
-    last = None
-    while True:
-        now = job.told().model_dump()
-        if now != last:
-            yield f"data: {json.dumps(now)}\n\n"
-            last = now
-        if job.state in ("done", "failed"):
-            return
-        await asyncio.sleep(TOLD)
 
 
 def _saved_as(name: str) -> dict[str, str]:

@@ -12,7 +12,8 @@ from nedr.web import tasks
 from nedr.web.limits import Refusal
 
 Strength = Annotated[float, Field(ge=0, le=1.5, allow_inf_nan=False, description="0 changes nothing")]
-Quality = Annotated[int | None, Field(ge=1, le=100, description="of JPEG, WebP and AVIF; as it came without")]
+Quality = Annotated[int, Field(ge=1, le=100, description="of JPEG, WebP and AVIF; as it came without")]
+Region = Annotated[str, Field(pattern=r"^\d{1,6},\d{1,6},\d{1,6},\d{1,6}$", description="x0,y0,x1,y1 in pixels")]
 
 
 class Wanted(BaseModel):
@@ -20,11 +21,9 @@ class Wanted(BaseModel):
 
     strength: Strength = 1.0
     format: tasks.Format | None = None
-    quality: Quality = None
+    quality: Quality | None = None
     map: tasks.Map | None = None
-    region: Annotated[
-        str | None, Field(pattern=r"^\d{1,6},\d{1,6},\d{1,6},\d{1,6}$", description="x0,y0,x1,y1 in pixels")
-    ] = None
+    region: Region | None = None
     scale: Annotated[float, Field(gt=0, le=1, allow_inf_nan=False, description="of the size, 1 for all")] = 1.0
 
     @model_validator(mode="after")

@@ -21,8 +21,9 @@ _KINDS = (*tasks.TYPES.values(), "image/heic")
 def body(model: type[BaseModel] | None) -> dict[str, Any]:
     """The description of a body: a file as it is, or a form with the file and the parameters as fields."""
     fields = model.model_json_schema()["properties"] if model else {}
+    parts = {"type": "object", "required": ["image"], "properties": {"image": _BINARY, **fields}}
     form = {
-        "schema": {"type": "object", "required": ["image"], "properties": {"image": _BINARY, **fields}},
+        "schema": parts | {"additionalProperties": False},
         "encoding": {"image": {"contentType": ", ".join(_KINDS)}},
     }
     return {

@@ -3,6 +3,7 @@
 Everything has an unguessable name, a bound in bytes, and an end: what was not used for long goes first.
 """
 
+import asyncio
 import contextlib
 import os
 import secrets
@@ -24,7 +25,8 @@ PREFIX = "nedr-serve-"
 class Entry:
     """Something that is kept: `folder` holds its files, `about` what is told of it, `bytes` what it counts for.
 
-    spare: files that can be made again, so that they go before whole entries do
+    spare: files that can be made again, so that they go before whole entries do;  dropped: it is kept no more, and its
+    files go when nobody works with them any more
     """
 
     name: str
@@ -34,6 +36,7 @@ class Entry:
     used: float = field(default_factory=time.monotonic)
     pins: int = 0
     spare: tuple[str, ...] = ()
+    dropped: bool = False
 
     @contextlib.contextmanager
     def pinned(self) -> Iterator[None]:
@@ -44,6 +47,14 @@ class Entry:
         finally:
             self.pins -= 1
             self.used = time.monotonic()
+            if self.dropped:
+                self.drop()
+
+    def drop(self) -> None:
+        """Delete the files, now or when the last one who works with them is done."""
+        self.dropped = True
+        if not self.pins:
+            shutil.rmtree(self.folder, ignore_errors=True)
 
 
 class Store:
@@ -73,22 +84,34 @@ class Store:
         """Whether an entry is kept."""
         return name in self._entries
 
-    def weigh(self, entry: Entry) -> None:
-        """Count an entry's files anew, and let others go where all are too much.
+    def grow(self, entry: Entry, count: int) -> None:
+        """Count so many bytes more for an entry, and let others go where all are too much.
 
         Raises Refusal 507 where what is in use leaves no room; the entry is dropped then.
         """
-        entry.bytes = _size(entry.folder)
-        with entry.pinned():
-            self.tidy()
+        entry.bytes += count
+        if self.bytes > self._limits.store:
+            with entry.pinned():
+                self.tidy()
         if self.bytes > self._limits.store:
             self.drop(entry)
             raise Refusal(507, "there is no room left for this on the server; try again later", "no_room")
 
+    def weigh(self, entry: Entry) -> None:
+        """Count an entry's files anew. Raises as `grow` does."""
+        if not entry.dropped:
+            self.grow(entry, _size(entry.folder) - entry.bytes)
+
     def drop(self, entry: Entry) -> None:
-        """Delete an entry with its files."""
+        """Keep an entry no more."""
         self._entries.pop(entry.name, None)
-        shutil.rmtree(entry.folder, ignore_errors=True)
+        entry.drop()
+
+    async def keep_tidy(self) -> None:
+        """Let go what was not used for long, from time to time, until cancelled."""
+        while True:
+            await asyncio.sleep(min(60, self._limits.kept_seconds))
+            self.tidy()
 
     @property
     def bytes(self) -> int:
@@ -111,7 +134,7 @@ class Store:
     def _thin(self, entry: Entry) -> None:
         for name in entry.spare:
             (entry.folder / name).unlink(missing_ok=True)
-        entry.bytes = _size(entry.folder) if entry.folder.exists() else 0
+        entry.bytes = 0 if entry.dropped else _size(entry.folder)
 
     def close(self) -> None:
         """Delete everything."""

@@ -2,10 +2,13 @@
 
 import json
 import pickle
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from io import BytesIO
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any, BinaryIO, Literal, TypeAlias
 
 import numpy as np
 from PIL import Image
@@ -150,18 +153,26 @@ def _prepared(dehazer: Dehazer, folder: Path, pixels: int) -> tuple[Held, dict[s
         sizes.append(_saved(folder, len(sizes), planes))
     small = replace(picture, pixels=picture.pixels[:1, :1], alpha=None, bands=None)
     held = Held(small, field, sizes)
-    (folder / "about").write_bytes(pickle.dumps(held))
+    with whole(folder / "about") as file:
+        pickle.dump(held, file)
     told = {"format": picture.format.lower(), "transparent": picture.alpha is not None, "notes": list(picture.notes)}
     return held, _haze(picture, field) | told
 
 
 def _saved(folder: Path, level: int, planes: list[Array]) -> tuple[int, int]:
     for name, plane in zip(("pixels", "alpha"), planes, strict=False):
-        part = folder / f"{name}{level}.part"
-        with part.open("wb") as file:
+        with whole(folder / f"{name}{level}.npy") as file:
             np.save(file, plane)
-        part.replace(folder / f"{name}{level}.npy")
     return planes[0].shape[0], planes[0].shape[1]
+
+
+@contextmanager
+def whole(path: Path) -> Iterator[BinaryIO]:
+    """A file that is there at once, also where several processes make it at the same time."""
+    part = path.with_suffix(f".{secrets.token_hex(4)}.part")
+    with part.open("wb") as file:
+        yield file
+    part.replace(path)
 
 
 def _opened_level(folder: Path, level: int) -> tuple[Array, Array | None]:

@@ -212,6 +212,7 @@ def test_hostile_forms_never_fail_the_server(client):
 def test_unknown_paths_and_methods_have_one_sentence(client):
     assert client.get("/nothing").json() == {"error": "Not Found", "code": "missing"}
     assert client.get("/v1/dehaze").json() == {"error": "Method Not Allowed", "code": "missing"}
+    assert client.put("/v1/jobs/x").headers["allow"] == "DELETE, GET"
 
 
 def test_every_answer_has_the_security_headers(client):

@@ -1,6 +1,8 @@
 """Kept pictures, ZIPs and videos through the interface."""
 
+import asyncio
 import io
+import json
 import time
 import zipfile
 from pathlib import Path
@@ -14,11 +16,13 @@ pytest.importorskip("fastapi")
 from starlette.testclient import TestClient
 
 from nedr.inference.dehazer import Dehazer
+from nedr.web import tasks
 from nedr.web.app import application
 from nedr.web.limits import Limits, Refusal
 from nedr.web.store import Store
 
 PHOTO = (Path(__file__).parents[2] / "examples" / "temple.jpg").read_bytes()
+JSON = {"Content-Type": "application/json"}
 
 
 @pytest.fixture(scope="module")
@@ -81,19 +85,25 @@ def test_what_is_no_picture_is_not_kept(client):
 
 def test_a_zip_has_every_picture_under_its_name_and_says_what_failed(client, kept):
     one = {"id": kept["id"], "name": "trip/a.jpg", "strength": 0.5}
-    wanted = [one, one, {"id": kept["id"], "name": "../../b.tif", "format": "png"}, {"id": "lost", "name": "c.jpg"}]
+    wanted = [
+        one,
+        one,
+        {"id": kept["id"], "name": "../../b.tif", "format": "png"},
+        {"id": "lost", "name": "c.jpg"},
+        {"id": "lost", "name": ".."},
+    ]
     job = client.post("/v1/jobs", json={"pictures": wanted}).json()
-    assert job["missing"] == ["lost"]
+    assert job["missing"] == ["lost", "lost"]
     answer = client.get(f"/{job['file']}")
     assert answer.headers["content-type"] == "application/zip"
     with zipfile.ZipFile(io.BytesIO(answer.content)) as archive:
         assert archive.testzip() is None
-        names = ["trip/a.dehazed.jpg", "trip/a (2).dehazed.jpg", "b.dehazed.png", "c.error.txt"]
+        names = ["trip/a.dehazed.jpg", "trip/a (2).dehazed.jpg", "b.dehazed.png", "c.error.txt", "picture.error.txt"]
         assert archive.namelist() == names
         assert archive.read(names[0]) == archive.read(names[1]) == Dehazer(threads=1).dehaze(PHOTO, strength=0.5)
         assert b"send the file again" in archive.read("c.error.txt")
     told = client.get(f"/v1/jobs/{job['id']}").json()
-    assert (told["state"], told["done"], told["failed"]) == ("done", 4, 1)
+    assert (told["state"], told["done"], told["failed"]) == ("done", 5, 2)
 
 
 @pytest.mark.parametrize(
@@ -102,11 +112,13 @@ def test_a_zip_has_every_picture_under_its_name_and_says_what_failed(client, kep
         ({}, 422),
         ({"pictures": [{"id": "x", "strenght": 1}]}, 422),
         ({"pictures": [{"id": "x"}], "video": "y"}, 422),
+        ({"pictures": [{"id": "x", "strength": True}]}, 422),
+        ({"pictures": [{"id": "\ud800"}]}, 422),
         ({"video": "y"}, 404),
     ],
 )
 def test_what_cannot_be_a_job_is_told(client, asked, status):
-    assert client.post("/v1/jobs", json=asked).status_code == status
+    assert client.post("/v1/jobs", content=json.dumps(asked), headers=JSON).status_code == status
 
 
 def test_a_video_is_looked_at_made_in_the_background_and_fetched(client, tmp_path):
@@ -126,7 +138,7 @@ def test_a_video_is_looked_at_made_in_the_background_and_fetched(client, tmp_pat
     (tmp_path / "result.mp4").write_bytes(client.get(f"/{job['file']}").content)
     assert frames(tmp_path / "result.mp4") == frames(path)
     last = client.get(f"/v1/jobs/{job['id']}/events").text
-    assert '"state": "done"' in last
+    assert '"state":"done"' in last
     assert client.delete(f"/v1/videos/{video['id']}").status_code == 204
     assert client.get(f"/v1/jobs/{job['id']}").status_code == 404
 
@@ -194,10 +206,47 @@ def test_files_that_can_be_made_again_go_first():
     store.close()
 
 
-def test_what_was_not_used_for_long_goes(monkeypatch):
-    store = Store(Limits(kept_seconds=10))
-    entry = filled(store, 1)
-    entry.used -= 11
-    store.tidy()
-    assert not store.has(entry.name)
+def test_what_was_not_used_for_long_goes_though_nobody_comes():
+    async def scene(store):
+        entry = filled(store, 1)
+        tidying = asyncio.create_task(store.keep_tidy())
+        while store.has(entry.name):
+            await asyncio.sleep(0.01)
+        tidying.cancel()
+        return entry.folder.exists()
+
+    store = Store(Limits(kept_seconds=0.05))
+    assert asyncio.run(scene(store)) is False
     store.close()
+
+
+def test_what_is_dropped_while_it_is_worked_with_keeps_its_files_until_then():
+    store = Store(Limits())
+    entry = filled(store, 1)
+    with entry.pinned():
+        store.drop(entry)
+        assert not store.has(entry.name)
+        store.weigh(entry)
+        assert entry.folder.exists()
+    assert not entry.folder.exists()
+    store.close()
+
+
+def test_a_file_that_is_still_coming_counts():
+    store = Store(Limits(store=1000))
+    entry = store.open()
+    with entry.pinned():
+        store.grow(entry, 900)
+        with pytest.raises(Refusal) as caught:
+            store.grow(entry, 200)
+    assert caught.value.status == 507
+    assert not entry.folder.exists()
+    store.close()
+
+
+def test_two_processes_may_make_the_same_file_at_once(tmp_path):
+    with tasks.whole(tmp_path / "a.npy") as first, tasks.whole(tmp_path / "a.npy") as second:
+        first.write(b"one")
+        second.write(b"two")
+    assert [file.name for file in tmp_path.iterdir()] == ["a.npy"]
+    assert (tmp_path / "a.npy").read_bytes() in (b"one", b"two")
