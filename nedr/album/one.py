@@ -21,6 +21,7 @@ from nedr.pictures import animation, images
 from nedr.pictures.arrays import Array
 from nedr.pictures.images import Metadata, Picture
 from nedr.pictures.job import Job
+from nedr.pictures.raw import Development
 from nedr.video import formats
 
 
@@ -78,6 +79,7 @@ def dehaze_file(
     quality: int | None = None,
     overwrite: bool = False,
     salvage: bool = False,
+    development: Development | None = None,
 ) -> Haze:
     """Do one job: read, remove the haze, write every file whole; folders that are missing are made.
 
@@ -85,12 +87,15 @@ def dehaze_file(
     quality: 1..100 for JPEG, WebP and AVIF, None to compress as the photograph was.
     overwrite: replace files that exist.
     salvage: dehaze what a truncated JPEG still holds.
+    development: of camera raw files, None for the camera's own.
 
     Raises ImageError for a picture that cannot be read or written, UsageError for one that is not there and for targets
     that may not be written, NedrError when writing fails. Everything is made before the first file is written.
     """
     data = images.contents(job.photo)
-    files, haze = render(job, data, dehazer, strength=strength, quality=quality, salvage=salvage)
+    files, haze = render(
+        job, data, dehazer, strength=strength, quality=quality, salvage=salvage, development=development
+    )
     for path, data in files.items():
         write(path, data, overwrite=overwrite)
     return haze
@@ -104,6 +109,7 @@ def render(
     strength: float = 1.0,
     quality: int | None = None,
     salvage: bool = False,
+    development: Development | None = None,
     name: str | None = None,
 ) -> tuple[dict[Path, bytes], Haze]:
     """Every file of a job and the haze that was found, of a photograph whose bytes are `data`; nothing is written.
@@ -113,7 +119,7 @@ def render(
     if moving := animation.read(data, name=name or str(job.photo)):
         found = animated.render(job, moving, dehazer, strength=strength, quality=quality)
         return found.files, _haze(*found.size, found.haze.airlight, found.haze, found.notes)
-    picture = images.read(data, name=name or str(job.photo), salvage=salvage)
+    picture = images.read(data, name=name or str(job.photo), salvage=salvage, development=development)
     field = dehazer.field(picture)
     result = replace(picture, pixels=field.apply(picture.pixels, strength=strength, threads=dehazer.threads))
     untouched = quality is None and not salvage and _is_same(result, picture, job.format)

@@ -14,6 +14,7 @@ from nedr.album import one
 from nedr.errors import ImageError, UsageError
 from nedr.inference.dehazer import Dehazer
 from nedr.pictures.job import Job
+from nedr.pictures.raw import Development
 from nedr.video.temporal import VideoDehazer
 
 
@@ -23,7 +24,7 @@ class Form:
 
     format: that a picture is written in, as jpeg or png; None for the one that comes in
     raw: WIDTHxHEIGHT of raw frames, None for a picture
-    quality, salvage: as for `nedr.album.one.dehaze_file`
+    quality, salvage, development: as for `nedr.album.one.dehaze_file`
 
     Raises UsageError for what cannot be.
     """
@@ -32,6 +33,7 @@ class Form:
     raw: str | None = None
     quality: int | None = None
     salvage: bool = False
+    development: Development | None = None
 
     def __post_init__(self) -> None:
         if self.raw and self.format:
@@ -76,7 +78,8 @@ def send_through(
         return ()
     name = str(target) if isinstance(target, Path) else form.format and f"standard output.{form.format}"
     job = Job(Path("standard input"), Path(name or "standard output"), one.format_of(name) if name else None)
-    files, haze = one.render(job, source.read(), dehazer, strength=strength, quality=form.quality, salvage=form.salvage)
+    how = {name: getattr(form, name) for name in ("quality", "salvage", "development")}
+    files, haze = one.render(job, source.read(), dehazer, strength=strength, **how)
     if isinstance(target, Path):
         one.write(target, files[job.result], overwrite=overwrite)
     else:

@@ -26,6 +26,9 @@ SIDECAR = ".xmp"
 # A .ts in a folder is more often TypeScript than a transport stream.
 _SUFFIXES = frozenset(images.SUFFIXES) | frozenset(formats.READ_ONLY) | (frozenset(formats.CONTAINERS) - {".ts"})
 
+# What a camera writes side by side under one name.
+_RAW, _DEVELOPED = ("RAW",), ("JPEG", "HEIF")
+
 # Pictures that are not read.
 _UNREAD = frozenset({".exr", ".hdr", ".jp2", ".jxl", ".psb", ".psd", ".raw", ".svg", ".xcf"})
 
@@ -35,10 +38,18 @@ class Selection:
     """Which photographs of a folder are meant: globs on names, or on paths within the folder, in any case.
 
     include: at least one must match, if there are any;  exclude: none may, nor one match a folder above
+    prefer: of a camera's raw file and its JPEG or HEIF of the same name: "raw", "jpeg", or "both"
+
+    Raises UsageError for another preference.
     """
 
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
+    prefer: str = "both"
+
+    def __post_init__(self) -> None:
+        if self.prefer not in ("raw", "jpeg", "both"):
+            raise UsageError(f"expected to prefer raw, jpeg or both, found {self.prefer!r}")
 
     def takes(self, path: str) -> bool:
         """Whether a photograph at `path` within the folder, with slashes, is wanted."""
@@ -156,9 +167,24 @@ def find_photographs(folder: Path, *, leave: Path, selection: Selection) -> Iter
         below = [path for path in below if selection.enters(path.relative_to(folder).as_posix())]
         queue.extendleft(path for path in reversed(below) if not path.is_symlink())
         queue.extend(path for path in below if path.is_symlink())
-        for found in _photographs([here / entry.name for entry in wanted if _is_file(entry)]):
+        files = [here / entry.name for entry in wanted if _is_file(entry)]
+        for found in _photographs(_preferred(files, folder, selection)):
             if selection.takes(found.path.relative_to(folder).as_posix()):
                 yield found
+
+
+def _preferred(files: list[Path], folder: Path, selection: Selection) -> list[Path]:
+    """The files without those of pairs that are not preferred; only what is wanted makes a pair."""
+    if selection.prefer == "both":
+        return files
+    better, worse = (_RAW, _DEVELOPED) if selection.prefer == "raw" else (_DEVELOPED, _RAW)
+    wanted = [path for path in files if selection.takes(path.relative_to(folder).as_posix())]
+    stems = {_folded(path.stem) for path in wanted if _format(path) in better}
+    return [path for path in files if _format(path) not in worse or _folded(path.stem) not in stems]
+
+
+def _format(path: Path) -> str | None:
+    return images.SUFFIXES.get(path.suffix.lower())
 
 
 def _is_directory(entry: os.DirEntry[str]) -> bool:

@@ -30,6 +30,7 @@ from nedr.errors import ImageError, NedrError, UsageError, missing_extra
 from nedr.inference.dehazer import Dehazer
 from nedr.pictures import atomic, images
 from nedr.pictures.job import Job
+from nedr.pictures.raw import Development
 from nedr.raster import header
 from nedr.video import formats
 from nedr.video.formats import Encoding
@@ -47,7 +48,7 @@ class Options:
     """How photographs become results, as for `nedr.album.one.dehaze_file`.
 
     keep_time: results get the photograph's time of change;  salvage: what a truncated JPEG still holds is dehazed
-    encoding: of videos
+    encoding: of videos;  development: of camera raw files
     network: fingerprint of what finds the haze, method and weights
     watch: called with a file's name when work on it begins, of videos and rasters again and again with the frames or
         rows done, and how many there will be, if known
@@ -60,6 +61,7 @@ class Options:
     salvage: bool = False
     network: str = ""
     encoding: Encoding = field(default_factory=Encoding)
+    development: Development = field(default_factory=Development)
     watch: Callable[[str, int, int | None], None] = lambda name, done, total: None
 
     def settings(self, job: Job) -> str:
@@ -67,6 +69,9 @@ class Options:
         made: dict[str, Any] = {"map": job.map is not None, "compare": job.compare is not None, "format": job.format}
         if formats.is_video(job.photo):
             made |= {"encoding": asdict(self.encoding)}
+        may_be_raw = images.SUFFIXES.get(job.photo.suffix.lower()) in ("RAW", "TIFF")
+        if may_be_raw and self.development != Development():
+            made |= {"development": asdict(self.development)}
         made |= {name: True for name in ("keep_time", "salvage") if getattr(self, name)}
         return record.settings(strength=self.strength, quality=self.quality, network=self.network, **made)
 
@@ -220,7 +225,7 @@ class _Work:
     def _rendered(self, data: bytes) -> tuple[dict[Path, bytes], dict[str, Any]]:
         if self.job.photo.suffix.lower() == SIDECAR:
             return {self.job.result: data}, {}
-        how = {name: getattr(self.options, name) for name in ("strength", "quality", "salvage")}
+        how = {name: getattr(self.options, name) for name in ("strength", "quality", "salvage", "development")}
         files, haze = one.render(self.job, data, self.dehazer, **how)
         return files, asdict(haze)
 

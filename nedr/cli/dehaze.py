@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from nedr.album.report import Progress
     from nedr.album.run import Outcome
     from nedr.album.session import Session
+    from nedr.pictures.raw import Development
     from nedr.video.formats import Encoding
 
 
@@ -54,6 +55,7 @@ def _dehaze_arguments(parser: argparse.ArgumentParser) -> None:
     words.add_overwrite(parser)
     words.add_seeing(parser)
     _folder_arguments(parser.add_argument_group("many photographs, also in folders"))
+    _raw_arguments(parser.add_argument_group("camera raw files"))
     _video_arguments(parser.add_argument_group("videos: nedr CLIP.mp4 -o CLEAR.mp4"))
     pipe = parser.add_argument_group("pipes: nedr - < IN > OUT")
     pipe.add_argument("--format", help="jpeg, png, tiff, webp, avif, bmp or ppm (what comes in)")
@@ -107,6 +109,14 @@ def _folder_arguments(parser: "argparse._ArgumentGroup") -> None:
     parser.add_argument("--dry-run", action="store_true", help="only say what would be done")
     parser.add_argument("--report", type=Path, metavar="FILE", help=".json or .csv: what became of each photograph")
     parser.add_argument("--watch", action="store_true", help="afterwards wait for more to arrive, until Ctrl-C")
+
+
+def _raw_arguments(parser: "argparse._ArgumentGroup") -> None:
+    parser.add_argument("--white-balance", default="camera", help="camera, as it was set; auto; or daylight (camera)")
+    parser.add_argument("--exposure", type=words.number, default=0.0, metavar="STOPS", help="-2 to 3 (0)")
+    parser.add_argument(
+        "--prefer", default="both", help="in folders, of a raw file and the JPEG of its name: raw, jpeg or both (both)"
+    )
 
 
 def _dehaze(arguments: argparse.Namespace) -> int:
@@ -179,7 +189,7 @@ def _session(sources: list[str], arguments: argparse.Namespace) -> "Session":
         sources,
         tell=lambda outcome, progress: _tell(outcome, progress, arguments.json),
         say=telling.complain,
-        selection=plan.Selection(tuple(arguments.include), tuple(arguments.exclude)),
+        selection=plan.Selection(tuple(arguments.include), tuple(arguments.exclude), arguments.prefer),
         options=album.Options(
             arguments.strength,
             arguments.quality,
@@ -187,9 +197,16 @@ def _session(sources: list[str], arguments: argparse.Namespace) -> "Session":
             arguments.keep_time,
             arguments.salvage,
             encoding=_encoding(arguments),
+            development=_development(arguments),
         ),
         **{name: getattr(arguments, name) for name in same},
     )
+
+
+def _development(arguments: argparse.Namespace) -> "Development":
+    from nedr.pictures.raw import Development
+
+    return Development(arguments.white_balance, arguments.exposure)
 
 
 def _encoding(arguments: argparse.Namespace) -> "Encoding":
@@ -247,7 +264,7 @@ def _pipe(arguments: argparse.Namespace) -> int:
     if output is None and sys.stdout.isatty():
         raise UsageError("a picture is not written to a terminal: say where with > OUT or -o FILE")
     how = {name: getattr(arguments, name) for name in ("method", "threads", "device")}
-    form = pipes.Form(arguments.format, arguments.raw, arguments.quality, arguments.salvage)
+    form = pipes.Form(arguments.format, arguments.raw, arguments.quality, arguments.salvage, _development(arguments))
     dehazer = Dehazer(arguments.weights, quality=arguments.detail, **how)
     with pipes.open_source(arguments.photos[0]) as source:
         target = sys.stdout.buffer if output is None else Path(output)

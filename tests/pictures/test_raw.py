@@ -7,7 +7,8 @@ import drawn_pictures as pictures
 import numpy as np
 import pytest
 
-from nedr.album import one
+from nedr.album import one, plan
+from nedr.cli.main import main
 from nedr.errors import ImageError, MissingExtraError, UsageError
 from nedr.inference.dehazer import Dehazer
 from nedr.pictures import images, raw
@@ -117,6 +118,48 @@ def test_the_result_is_a_tiff_unless_another_format_is_asked_for(tmp_path):
         assert pictures.parsed_exif(found.info.exif)[0x0110] == "Model X"
         assert "developed by LibRaw" in haze.notes[0]
     assert encode(read(dng()))[:4] == b"II*\0"
+
+
+@pytest.fixture
+def trip(tmp_path, monkeypatch):
+    """A folder with a pair, a raw file and a JPEG alone, and a HEIF's name beside a raw file."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "trip").mkdir()
+    for name in ("pair.DNG", "alone.dng", "phone.dng"):
+        (tmp_path / "trip" / name).write_bytes(dng())
+    images.write(tmp_path / "trip/PAIR.jpg", pictures.pillow_bytes(pictures.smooth(40, 60), "JPEG"))
+    images.write(tmp_path / "trip/other.jpg", pictures.pillow_bytes(pictures.smooth(40, 60), "JPEG"))
+    (tmp_path / "trip/phone.heic").write_bytes(b"never read")
+    return tmp_path / "trip"
+
+
+@pytest.mark.parametrize(
+    ("prefer", "left"), [("both", set()), ("raw", {"PAIR.jpg", "phone.heic"}), ("jpeg", {"pair.DNG", "phone.dng"})]
+)
+def test_of_pairs_in_folders_the_preferred_is_taken(trip, prefer, left):
+    found = plan.find_photographs(trip, leave=trip / "none", selection=plan.Selection(prefer=prefer))
+    assert {path.name for path in trip.iterdir()} - {photo.path.name for photo in found} == left
+
+
+def test_a_preferred_file_that_is_not_wanted_makes_no_pair(trip):
+    selection = plan.Selection(include=("*.jpg",), prefer="raw")
+    found = plan.find_photographs(trip, leave=trip / "none", selection=selection)
+    assert sorted(photo.path.name for photo in found) == ["PAIR.jpg", "other.jpg"]
+
+
+def test_the_command_develops_as_it_is_told_and_again_when_that_changes(trip, capsys):
+    (trip / "phone.heic").unlink()
+    call = ["trip", "-o", "out", "--prefer", "raw", "--method", "dcp"]
+    assert main(call) == 0
+    first = read(trip.parent / "out/alone.tif").pixels
+    capsys.readouterr()
+    assert main([*call, "--white-balance", "daylight", "--exposure", "-1"]) == 0
+    told = capsys.readouterr()
+    assert "white balance daylight, exposure -1" in told.err
+    assert "alone.dng" in told.out
+    assert "other.jpg" not in told.out  # a JPEG has nothing to develop
+    assert not np.array_equal(read(trip.parent / "out/alone.tif").pixels, first)
+    assert main([*call, "--exposure", "9"]) == main([*call, "--prefer", "dng"]) == 2
 
 
 def test_without_its_reader_the_extra_is_named(monkeypatch):
