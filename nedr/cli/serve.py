@@ -1,7 +1,8 @@
-"""`nedr serve`: the page and the HTTP interface."""
+"""`nedr serve`: the page and the HTTP interface; `nedr web-app`: the page alone, which needs neither."""
 
 import argparse
 import os
+from pathlib import Path
 
 from nedr.cli import telling, words
 from nedr.cli.verb import Verb
@@ -54,6 +55,27 @@ def _serve(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _app_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("folder", type=Path, metavar="DIR", help="where the files go: new, empty, or an earlier site")
+    parser.add_argument(
+        "--runtime",
+        type=Path,
+        metavar="FOLDER|FILE",
+        help="the npm package onnxruntime-web, unpacked or as a .tgz (by default it is fetched once, 33 MB, and kept)",
+    )
+    parser.add_argument("--weights", metavar="NAME|FILE", help="of `nedr weights list`, or an .onnx file (base)")
+
+
+def _app(arguments: argparse.Namespace) -> int:
+    from nedr.web import site
+
+    size = site.write(arguments.folder, source=arguments.runtime, weights=arguments.weights)
+    print(f"{arguments.folder} ({size / 1e6:.1f} MB): any web server can hand it out, as in")
+    print(f"    python -m http.server --directory {arguments.folder}")
+    return 0
+
+
 VERBS = {
     "serve": Verb("a page and an HTTP interface on this computer", _serve_arguments, _serve),
+    "web-app": Verb("the page as static files: the browser itself dehazes, offline too", _app_arguments, _app),
 }

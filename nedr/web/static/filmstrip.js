@@ -68,12 +68,18 @@ async function all(say) {
     for (const item of missing) await again(item);
     job = await (await ask("v1/jobs", { method: "POST", json: { pictures: pictures() } })).json();
   }
-  save(job.file, job.name);
+  let saved = false; // a server streams its file from the start, a browser has it at the end
+  const offer = () => {
+    if (job.file && !saved) save(job.file, job.name);
+    saved ||= Boolean(job.file);
+  };
+  offer();
   $("all-progress").hidden = false;
   stop = new AbortController();
   while (job.state !== "done" && !stop.signal.aborted) {
     await new Promise((go) => setTimeout(go, POLL));
     job = await (await ask(`v1/jobs/${job.id}`)).json();
+    offer();
     $("all-progress").value = job.done / job.total;
     $("count").textContent = t("zipping", { done: job.done, all: job.total });
   }

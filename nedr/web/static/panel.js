@@ -1,5 +1,6 @@
 // The controls beside the picture: strength with undo, what is shown, figures, histogram, saving one photograph.
 import { draw, heard, items, picture } from "./photographs.js";
+import { FORMATS } from "./server.js";
 import { t } from "./words.js";
 import * as viewer from "./viewer.js";
 
@@ -151,7 +152,7 @@ async function copy(item) {
 
 function formats() {
   const chosen = $("format").value;
-  $("format").replaceChildren(new Option(t("asItCame"), ""), ...["jpeg", "png", "tiff", "webp", "avif"].map((name) => new Option(name.toUpperCase(), name)));
+  $("format").replaceChildren(new Option(t("asItCame"), ""), ...FORMATS.map((name) => new Option(name.toUpperCase(), name)));
   $("format").value = chosen;
 }
 

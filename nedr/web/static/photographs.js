@@ -1,5 +1,5 @@
 // The photographs of the page: each is waiting, working, done or failed, and has its own strength.
-import { ask, send } from "./server.js";
+import { ask, bitmap as pixels, send } from "./server.js";
 
 const AT_ONCE = 2; // photographs that are sent at the same time
 export const items = [];
@@ -99,7 +99,7 @@ export function shown(item) {
 }
 
 export async function bitmap(item, asked, signal) {
-  return createImageBitmap(await (await picture(item, asked, signal)).blob());
+  return pixels(await picture(item, asked, signal));
 }
 
 // The photograph's result in the filmstrip.

@@ -7,6 +7,7 @@ const WORDS = {
   token_missing: "tokenMissing", token_wrong: "tokenWrong", no_room: "noRoom", missing: "clipsOff", unreachable: "unreachable", locked: "locked",
 };
 let token = "";
+export const FORMATS = ["jpeg", "png", "tiff", "webp", "avif"]; // that it writes
 
 export function useToken(text) {
   token = text;
@@ -87,4 +88,9 @@ export async function send(path, file, { sent = () => {}, signal } = {}) {
   }), signal);
   if (answer.status >= 300) throw refusal(answer.status, answer.text);
   return JSON.parse(answer.text);
+}
+
+// The pixels of an answered picture.
+export async function bitmap(answer) {
+  return createImageBitmap(await answer.blob());
 }

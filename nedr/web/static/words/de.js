@@ -87,4 +87,9 @@ export default {
   noRoom: "Auf dem Server ist kein Platz mehr. Entfernen Sie einige Fotos und versuchen Sie es erneut.",
   transparentJpeg: "JPEG kennt keine Transparenz. Wählen Sie PNG, TIFF oder WebP.",
   refused: "Der Server hat abgelehnt: {error}",
+  dropPictures: "Fotos oder Ordner hier ablegen oder einfügen",
+  privacyHere: "Nichts wird hochgeladen: Ihr Browser erledigt die Arbeit auf diesem Gerät, auch ohne Netz.",
+  tooManyPixelsHere: "Dieses Bild hat mehr Bildpunkte, als dieser Browser halten kann.",
+  clipsHere: "Videos brauchen das Programm auf einem Computer; diese Seite nimmt Fotos an.",
+  engineFailed: "Der Browser konnte es nicht: {error}",
 };

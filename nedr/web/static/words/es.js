@@ -87,4 +87,9 @@ export default {
   noRoom: "No queda espacio en el servidor. Quite algunas fotos e inténtelo de nuevo.",
   transparentJpeg: "JPEG no admite transparencia. Elija PNG, TIFF o WebP.",
   refused: "El servidor lo rechazó: {error}",
+  dropPictures: "Suelte o pegue aquí fotos o carpetas",
+  privacyHere: "No se envía nada: su navegador hace el trabajo en este equipo, también sin conexión.",
+  tooManyPixelsHere: "Esta imagen tiene más píxeles de los que este navegador puede manejar.",
+  clipsHere: "Los vídeos necesitan el programa en un ordenador; esta página acepta fotos.",
+  engineFailed: "El navegador no pudo hacerlo: {error}",
 };

@@ -87,4 +87,9 @@ export default {
   noRoom: "服务器空间已满。请移除一些照片后重试。",
   transparentJpeg: "JPEG 不支持透明。请选择 PNG、TIFF 或 WebP。",
   refused: "服务器拒绝：{error}",
+  dropPictures: "将照片或文件夹拖放或粘贴到此处",
+  privacyHere: "不会上传任何内容：处理在您的浏览器中进行，无网络也可使用。",
+  tooManyPixelsHere: "图片像素数超过此浏览器的处理能力。",
+  clipsHere: "视频需要使用电脑上的程序；此页面只处理照片。",
+  engineFailed: "浏览器无法完成：{error}",
 };

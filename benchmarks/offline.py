@@ -1,0 +1,87 @@
+"""How soon the page without a server shows a first result, in Debian's Chromium.
+
+    python benchmarks/offline.py [--chromium /usr/bin/chromium]
+
+Seconds from the choice of a photograph of 12 megapixels to its result, by the clock and of the processor (all of the
+browser's processes together), once the page has loaded its network; and from the page's address to that point. Ends
+with status 1 when the quickest result takes more than 3 s.
+"""
+
+import argparse
+import functools
+import http.server
+import shutil
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+from bench import machine
+from load import jpeg
+from playwright.sync_api import Page, sync_playwright
+
+from nedr.web import site
+
+FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run"]
+SIZE, GOAL = (3000, 4000), 3.0
+READY = "async () => { const { ready } = await import('./server.js'); await ready; }"
+
+
+class Quiet(http.server.SimpleHTTPRequestHandler):
+    """One that says nothing."""
+
+    def log_message(self, *_: object) -> None:
+        """Nothing."""
+
+
+def main() -> None:
+    """Measure, print, and exit with 1 where the goal is missed."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--chromium", default=shutil.which("chromium"))
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
+        site.write(Path(folder))
+        server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=folder))
+        threading.Thread(target=server.serve_forever).start()
+        browser = playwright.chromium.launch(executable_path=options.chromium, args=FLAGS)
+        page, start = browser.new_page(), time.perf_counter()
+        page.goto(f"http://127.0.0.1:{server.server_port}/")
+        page.evaluate(READY)
+        print(f"{machine()}, Chromium {browser.version}")
+        print(f"ready after {time.perf_counter() - start:.1f} s")
+        data = jpeg(0, *SIZE)
+        times = [first(page, data) for _ in range(4)]
+        browser.close()
+        server.shutdown()
+    wall, spent = (min(column) for column in zip(*times, strict=True))
+    print(f"first result of 12 megapixels: {wall:.2f} s, {spent:.2f} s of the processor")
+    sys.exit(wall > GOAL)
+
+
+def first(page: Page, data: bytes) -> tuple[float, float]:
+    """Seconds, and processor seconds, from a choice to the result of the only photograph."""
+    start, before = time.perf_counter(), spent()
+    page.set_input_files("#files", {"name": "a.jpg", "mimeType": "image/jpeg", "buffer": data})
+    page.wait_for_selector("#list .done")
+    found = time.perf_counter() - start, spent() - before
+    page.wait_for_timeout(3000)  # the frames that follow
+    page.click("#list .remove")
+    return found
+
+
+def spent() -> float:
+    """Processor seconds of every process of Chromium's."""
+    ticks = 0
+    for file in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            name, _, rest = file.read_text().rpartition(")")
+        except OSError:
+            continue
+        if "chrom" in name:
+            ticks += sum(map(int, rest.split()[11:13]))
+    return ticks / 100
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,134 @@
+"""The page without a server: a folder of static files in which the browser itself does the work.
+
+The page is that of `nedr serve`, file for file, but for `server.js`: in its place `offline/` has one that answers the
+same questions by itself. What the computation needs to know is written into it from the library's own constants.
+"""
+
+import gzip
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from nedr import __version__
+from nedr.errors import UsageError
+from nedr.inference import borders, colourmap, onnx, view
+from nedr.inference.field import Rendering
+from nedr.inference.weights import resolve
+from nedr.pictures import atomic
+from nedr.pictures.arrays import LUMA
+from nedr.pictures.encoders import QUALITY
+from nedr.web import runtime
+
+STATIC, OFFLINE = (Path(__file__).parent / name for name in ("static", "offline"))
+NETWORK = "network.onnx"
+HEAD = '<meta charset="utf-8">'
+POLICY = (
+    "default-src 'none'; script-src 'self'; worker-src 'self'; style-src 'self'; img-src 'self' data: blob:; "
+    "connect-src 'self'; manifest-src 'self'; base-uri 'none'; form-action 'none'"
+)
+CHANGES = {
+    HEAD: f'{HEAD}\n<meta http-equiv="Content-Security-Policy" content="{POLICY}">',
+    'href="data:,">': 'href="icon.svg">\n<link rel="manifest" href="manifest.webmanifest">\n'
+    '<script type="module" src="install.js"></script>',
+    'data-t="privacy"': 'data-t="privacyHere"',
+    'data-t="dropHere"': 'data-t="dropPictures"',
+    'accept="image/*,video/*,.heic,.heif,.tif,.tiff,.ppm,.pgm,.mkv"': 'accept="image/*"',
+}
+"""What is other in the served page's index.html."""
+
+
+def write(folder: Path, *, source: Path | None = None, weights: str | Path | None = None) -> int:
+    """Write the site into a folder, which is made, or holds an earlier site; the number of its bytes.
+
+    source: onnxruntime for browsers, see `nedr.web.runtime.files`;  weights: a name or a file, None for what ships
+
+    Raises UsageError if the folder holds something else, or weights are unknown, NedrError for what cannot be fetched.
+    """
+    if folder.exists() and not (folder.is_dir() and (not any(folder.iterdir()) or (folder / "sw.js").is_file())):
+        raise UsageError(f"expected an empty folder, or one with an earlier site, found {folder} with other contents")
+    files = contents(runtime.files(source), resolve(weights))
+    for name, data in files.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        atomic.write(path, data, overwrite=True)
+    return sum(map(len, files.values()))
+
+
+def contents(engine: dict[str, bytes], weights: Path) -> dict[str, bytes]:
+    """Every file of the site, by its path; `sw.js`, by which browsers learn of a new version, comes last."""
+    files = {path: data for room in (STATIC, OFFLINE) for path, data in _below(room)}
+    files["index.html"] = _changed(files["index.html"].decode()).encode()
+    files["constants.js"] = _module(_constants(weights))
+    files[NETWORK] = weights.read_bytes()
+    for name, data in engine.items():
+        packed = name.endswith(".wasm")
+        files[f"runtime/{name}{'.packed' if packed else ''}"] = gzip.compress(data, mtime=0) if packed else data
+    files["files.js"] = _listed(files)
+    return dict(sorted(files.items(), key=lambda item: item[0] == "sw.js"))
+
+
+def _below(room: Path) -> list[tuple[str, bytes]]:
+    return [(path.relative_to(room).as_posix(), path.read_bytes()) for path in sorted(room.rglob("*.*"))]
+
+
+def _changed(page: str) -> str:
+    """The served page's index.html as it is here. Raises ValueError for one that this no longer fits."""
+    for old, new in CHANGES.items():
+        if page.count(old) != 1:
+            raise ValueError(f"expected {old} once in index.html, found it {page.count(old)} times")
+        page = page.replace(old, new)
+    return page
+
+
+def _module(constants: dict[str, Any]) -> bytes:
+    lines = [f"export const {name} = {json.dumps(value)};\n" for name, value in constants.items()]
+    return "".join(["// From the library's constants, by nedr/web/site.py.\n", *lines]).encode()
+
+
+def _constants(weights: Path) -> dict[str, Any]:
+    network, rendering = onnx.Network(weights, threads=1), Rendering()
+    size = {"long": network.view, "least": view.MIN_SIDE, "step": view.STEP}
+    table = colourmap.colour(np.linspace(0, 1, 256)[None])[0]
+    return {
+        "MODEL": {"file": NETWORK, "stride": network.stride, "least": view.MIN_SIDE, "quality": QUALITY},
+        "VIEW": size,
+        "LUMA": LUMA,
+        "RENDERING": {
+            "radius": rendering.radius,
+            "epsilon": rendering.epsilon,
+            "floor": rendering.floor,
+            "floorLimit": rendering.floor_limit,
+            "noiseLimit": rendering.noise_limit,
+            "colourFloor": rendering.colour_floor,
+        },
+        "BORDERS": {
+            "nested": borders.NESTED,
+            "leastInside": borders.LEAST_INSIDE,
+            "widest": borders.WIDEST,
+            "pieces": borders.PIECES,
+            "pixels": borders.PIXELS,
+            "tolerance": borders.TOLERANCE,
+            "even": borders.EVEN,
+            "evenAlone": borders.EVEN_ALONE,
+            "dark": borders.DARK,
+            "straight": borders.STRAIGHT,
+            "first": borders.FIRST,
+            "seen": borders.SEEN,
+            "outermost": borders.OUTERMOST,
+            "whole": borders.WHOLE,
+        },
+        "COLOURS": table.tolist(),
+    }
+
+
+def _listed(files: dict[str, bytes]) -> bytes:
+    """For the service worker: the files, those that only some browsers need, and a name that any change changes."""
+    digest = hashlib.sha256(b"".join(name.encode() + hashlib.sha256(data).digest() for name, data in files.items()))
+    later = [name for name in files if name.startswith("runtime/webgpu")]
+    once = ["./", *(name for name in files if name not in (*later, "sw.js"))]
+    version = f"nedr-{__version__}-{digest.hexdigest()[:16]}"
+    known = {"VERSION": version, "FILES": once, "LATER": later}
+    return "".join(f"const {name} = {json.dumps(value)};\n" for name, value in known.items()).encode()
