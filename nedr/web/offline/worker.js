@@ -74,7 +74,7 @@ async function keep({ id, file }) {
   const [run, { width, height }] = await Promise.all([ready(), bitmap(item)]);
   const image = await pixels(item, [0, 0, width, height], width, height), field = await seen(image, item, run);
   const transparent = item.kind !== "jpeg" && isTransparent(image);
-  photographs.set(id, { ...item, width, height, field, transparent });
+  photographs.set(id, { ...item, width, height, field });
   const mean = field.lattice.values.reduce((sum, t) => sum + t, 0) / field.lattice.values.length;
   return { id, width, height, transparent, airlight: field.srgb, density: field.density, mean_transmission: mean };
 }
@@ -115,10 +115,10 @@ async function part({ id, asked }) {
 
 // The whole result as a file, with the photograph's EXIF.
 async function whole({ id, asked: { strength, type, quality } }) {
-  const { file, width, height, field, exif, icc, colours, kind, transparent } = photographs.get(id);
+  const { file, width, height, field, exif, icc, colours, kind } = photographs.get(id);
   if (!strength && !quality && type === `image/${kind}`) return file;
   const image = await pixels(photographs.get(id), [0, 0, width, height], width, height), sheet = new OffscreenCanvas(width, height);
-  sheet.getContext("2d", { alpha: transparent }).putImageData(strength ? apply(image, field, strength, [0, 0, width, height]) : image, 0, 0);
+  sheet.getContext("2d").putImageData(strength ? apply(image, field, strength, [0, 0, width, height]) : image, 0, 0);
   const blob = await sheet.convertToBlob({ type, quality: quality ? quality / 100 : MODEL.quality / 100 });
   return carrying(blob, exif && upright(exif.slice()), colours && icc);
 }
