@@ -1,4 +1,4 @@
-"""nedr in ComfyUI: copy this folder to custom_nodes/nedr, and `pip install nedr-dehaze` into ComfyUI's Python."""
+"""nedr in ComfyUI: copy this folder to custom_nodes/nedr, and install nedr into ComfyUI's Python (docs/hosts.md)."""
 
 from typing import Any
 

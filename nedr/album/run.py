@@ -206,7 +206,7 @@ class _Work:
 
     def do(self) -> dict[str, Any]:
         """Do the job and write it down; returns what was found, nothing for a sidecar."""
-        long, before = _long(self.job), _stamp(self.job.photo)
+        before, long = _stamp(self.job.photo), _long(self.job)
         data = b"" if long else images.contents(self.job.photo)
         made = (before, record.digest_file(self.job.photo) if long else record.digest(data))
         ours = self._ours(made[1])

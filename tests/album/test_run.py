@@ -653,3 +653,9 @@ def test_an_extra_that_is_missing_is_named(folder, package, words, extra):
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=folder, env=ENVIRONMENT)
     assert done.returncode == 1
     assert f"pip install '{ROOT}[{extra}]'" in done.stderr.splitlines()[-1]
+
+
+def test_a_video_that_is_not_there_is_said_to_be_missing_not_its_extra(folder):
+    code = "import sys; sys.modules['av'] = None; from nedr.cli.main import main; sys.exit(main(['b.mp4']))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=folder, env=ENVIRONMENT)
+    assert (done.returncode, done.stderr) == (2, "nedr: b.mp4 does not exist; expected a picture file\n")
