@@ -7,6 +7,10 @@ import tempfile
 import pytest
 
 
+if "PYTEST_XDIST_WORKER" in os.environ:  # as many processes as cores: torch must not take all of them in each
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
 @pytest.fixture
 def tiny_config():
     """The smallest network that has every part: for tests of training and export."""
