@@ -6,7 +6,6 @@ import tempfile
 
 import pytest
 
-
 if "PYTEST_XDIST_WORKER" in os.environ:  # as many processes as cores: torch must not take all of them in each
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 

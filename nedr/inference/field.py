@@ -17,6 +17,7 @@ from nedr.errors import ImageError, UsageError
 from nedr.inference import airlight as light
 from nedr.inference import colourmap, lattice
 from nedr.inference.borders import Borders
+from nedr.inference.filters import lattice_mean, regression
 from nedr.inference.inversion import Medium, Window, invert
 from nedr.pictures import arrays
 from nedr.pictures.arrays import Array, Floats
@@ -263,13 +264,15 @@ class HazeField:
         render = self.rendering
         if self.guide is None or render.guidance == "none":
             return None, values
-        guide, radius = arrays.luma(self.guide), render.radius
-        mean, mean_t = box(guide, radius), box(values, radius)
-        variance: Floats = np.maximum(box(guide * guide, radius) - mean * mean, np.float32(0))
-        slope = (box(guide * values, radius) - mean * mean_t) / (variance + np.float32(render.epsilon))
+        guide = arrays.luma(self.guide)
+
+        def mean(cells: Floats) -> Floats:
+            return lattice_mean(cells, render.radius)
+
+        slope, offset = regression(guide, values, mean, render.epsilon)
         if render.guidance == "filter":
-            return box(slope, radius), box(mean_t - slope * mean, radius)
-        slope = box(slope, 1)  # neighbouring regressions agree, so details do not flip sign from cell to cell
+            return mean(slope), mean(offset)
+        slope = lattice_mean(slope, 1)  # neighbouring regressions agree: details do not flip sign from cell to cell
         return slope, values - slope * guide
 
 
@@ -277,15 +280,6 @@ def check_strength(strength: float) -> None:
     """Raises UsageError unless `strength` lies in [0, 1.5]."""
     if not 0 <= strength <= MAX_STRENGTH:
         raise UsageError(f"expected a strength in [0, {MAX_STRENGTH}], found {strength}")
-
-
-def box(values: Floats, radius: int) -> Floats:
-    """Mean over (2 radius + 1)^2 cells, edge cells held: (h, w) -> (h, w)."""
-    for axis in (0, 1):
-        pad = [(radius, radius) if k == axis else (0, 0) for k in (0, 1)]
-        windows = np.lib.stride_tricks.sliding_window_view(np.pad(values, pad, mode="edge"), 2 * radius + 1, axis)
-        values = np.asarray(windows.mean(axis=-1), np.float32)
-    return values
 
 
 def _positions(x: npt.ArrayLike, y: npt.ArrayLike) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:

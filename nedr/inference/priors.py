@@ -1,16 +1,14 @@
 """Two classical baselines, in numpy alone: the dark channel prior and the colour attenuation prior.
 
-They answer with the same `HazeField` as the network does, so that anybody can compare on their own pictures. Every
-filter costs the same per pixel whatever its radius, and works in strips, so that memory stays a few planes flat.
+They answer with the same `HazeField` as the network does, so that anybody can compare on their own pictures.
 """
-
-from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nedr.errors import ImageError
 from nedr.inference.field import HazeField, Rendering
+from nedr.inference.filters import box_mean, guided_filter, minimum_filter
 from nedr.pictures.arrays import luma
 
 Floats = NDArray[np.float32]
@@ -34,9 +32,6 @@ CAP_BETA = 1.0
 CAP_T_MAX = 0.9
 CAP_GUIDED_RADIUS = 60
 
-# Values per strip of a filter: small enough to stay in the cache, large enough to hide Python's own cost.
-STRIP_VALUES = 1 << 18
-
 
 def dark_channel_prior(image: Floats) -> HazeField:
     """The haze field by the dark channel prior: He, Sun and Tang, CVPR 2009, with their guided filter of 2010.
@@ -52,7 +47,7 @@ def dark_channel_prior(image: Floats) -> HazeField:
     # A channel without light has no airlight to divide by: the floor keeps the quotient finite.
     quotient = _channel_minimum(image, np.maximum(airlight, 1 / 255))
     rough = 1 - DCP_OMEGA * minimum_filter(quotient, PATCH_RADIUS)
-    refined = guided_filter(luma(image), rough, DCP_GUIDED_RADIUS, GUIDED_EPS)
+    refined = _guided(luma(image), rough, DCP_GUIDED_RADIUS)
     return _field(np.clip(refined, T_MIN, 1), airlight, density=1.0)
 
 
@@ -66,28 +61,13 @@ def colour_attenuation_prior(image: Floats) -> HazeField:
     _check(image)
     depth = minimum_filter(_linear_depth(image), PATCH_RADIUS)
     airlight = _airlight(image, depth)
-    refined = guided_filter(luma(image), depth, CAP_GUIDED_RADIUS, GUIDED_EPS)
+    refined = _guided(luma(image), depth, CAP_GUIDED_RADIUS)
     lattice = np.clip(np.exp(-CAP_BETA * refined), T_MIN, CAP_T_MAX)
     return _field(lattice, airlight, density=CAP_BETA)
 
 
-def minimum_filter(plane: Floats, radius: int) -> Floats:
-    """The minimum over the (2 radius + 1)-wide square around each pixel, cut at the border; same shape (H, W)."""
-    return _square(plane, lambda strip: _running_minimum(strip, radius))
-
-
-def box_mean(plane: Floats, radius: int) -> Floats:
-    """The mean over the (2 radius + 1)-wide square around each pixel, cut at the border; same shape (H, W)."""
-    return _square(plane, lambda strip: _running_mean(strip, radius))
-
-
-def guided_filter(guide: Floats, plane: Floats, radius: int, eps: float) -> Floats:
-    """`plane` smoothed along the edges of the grey `guide`, both (H, W): He, Sun and Tang, ECCV 2010, equations 5-8."""
-    mean_guide, mean_plane = box_mean(guide, radius), box_mean(plane, radius)
-    slope = box_mean(guide * plane, radius) - mean_guide * mean_plane
-    slope /= box_mean(guide * guide, radius) - mean_guide * mean_guide + np.float32(eps)
-    mean_plane -= slope * mean_guide
-    return box_mean(slope, radius) * guide + box_mean(mean_plane, radius)
+def _guided(guide: Floats, plane: Floats, radius: int) -> Floats:
+    return guided_filter(guide, plane, lambda values: box_mean(values, radius), GUIDED_EPS)
 
 
 def _field(lattice: Floats, airlight: Floats, *, density: float) -> HazeField:
@@ -126,41 +106,4 @@ def _airlight(image: Floats, haze: Floats) -> Floats:
     count = max(1, round(HAZIEST * haze.size))
     least = np.partition(haze, haze.size - count, axis=None)[haze.size - count]
     mean: NDArray[np.float64] = image[haze >= least].mean(axis=0, dtype=np.float64)
-    return mean.astype(np.float32)
-
-
-def _square(plane: Floats, run: Callable[[Floats], Floats]) -> Floats:
-    """A filter over squares, as the filter `run` along the columns and then along the rows."""
-    return _in_strips(_in_strips(plane, run).T, run).T
-
-
-def _in_strips(plane: Floats, run: Callable[[Floats], Floats]) -> Floats:
-    """Apply a filter that runs along the columns to strips of columns; the answer is laid out column by column."""
-    height, width = plane.shape
-    out = np.empty((width, height), np.float32).T
-    step = max(1, STRIP_VALUES // height)
-    for left in range(0, width, step):
-        out[:, left : left + step] = run(plane[:, left : left + step])
-    return out
-
-
-def _running_minimum(strip: Floats, radius: int) -> Floats:
-    """Minimum over 2 radius + 1 rows around each, by windows that double: log2 of the window in passes."""
-    padded = np.pad(strip, ((radius, radius), (0, 0)), constant_values=np.inf)
-    window, span = 1, 2 * radius + 1
-    while window < span:
-        shift = min(window, span - window)
-        padded = np.minimum(padded[:-shift], padded[shift:])
-        window += shift
-    return padded
-
-
-def _running_mean(strip: Floats, radius: int) -> Floats:
-    """Mean over 2 radius + 1 rows around each, from a cumulative sum: float64, or rounding would grow along it."""
-    height = strip.shape[0]
-    rows = np.arange(height)
-    top, bottom = np.maximum(rows - radius, 0), np.minimum(rows + radius + 1, height)
-    total = np.zeros((height + 1, strip.shape[1]))
-    np.cumsum(strip, axis=0, dtype=np.float64, out=total[1:])
-    mean: NDArray[np.float64] = (total[bottom] - total[top]) / (bottom - top)[:, None]
     return mean.astype(np.float32)

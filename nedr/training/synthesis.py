@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from nedr.inference.filters import guided_filter
 from nedr.training import occlusion
 
 Array = NDArray[np.float32]
@@ -147,9 +148,7 @@ def guided(guide: Array, values: Array, radius: int) -> Array:
     def mean(plane: Array) -> Array:
         return np.asarray(uniform_filter(plane, 2 * radius + 1, mode="nearest"), np.float32)
 
-    guide_mean, values_mean = mean(guide), mean(values)
-    slope = (mean(guide * values) - guide_mean * values_mean) / (mean(guide * guide) - guide_mean**2 + 1e-3)
-    return np.asarray(mean(slope) * guide + mean(values_mean - slope * guide_mean), np.float32)
+    return guided_filter(guide, values, mean, 1e-3)
 
 
 def segments(image: Array, rng: np.random.Generator) -> NDArray[np.int64]:

@@ -16,7 +16,8 @@ import numpy as np
 
 from nedr.inference.borders import Borders, Rectangle
 from nedr.inference.dehazer import Dehazer
-from nedr.inference.field import WHOLE, HazeField, box, check_strength
+from nedr.inference.field import WHOLE, HazeField, check_strength
+from nedr.inference.filters import lattice_mean
 from nedr.inference.inversion import Task, run
 from nedr.pictures.arrays import Array, Floats, check, colours, peak
 from nedr.video.bars import BarFollower
@@ -273,7 +274,7 @@ class TemporalDenoiser:
         _by_rows(measure, len(energy), threads)
         usual = np.asarray(sigma**2 * (1 + 1 / self._count), np.float32)
         moved = _ramp(energy / usual, MOTION)
-        return _ramp(box(moved, 1), (0, 1 / 9))  # a moving block takes its neighbours along
+        return _ramp(lattice_mean(moved, 1), (0, 1 / 9))  # a moving block takes its neighbours along
 
     def _average(self, values: Array, factor: np.float32, channels: int, sigma: float, threads: int) -> None:
         reach = np.float32(NOISE_REACH * sigma)

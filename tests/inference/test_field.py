@@ -10,7 +10,7 @@ from PIL import Image
 
 from nedr.errors import ImageError, UsageError
 from nedr.inference import lattice
-from nedr.inference.field import HazeField, Rendering, box
+from nedr.inference.field import HazeField, Rendering
 from nedr.inference.inversion import Window, invert
 from nedr.inference.view import noise_level
 from nedr.pictures.arrays import LUMA, peak
@@ -284,13 +284,6 @@ def test_a_field_that_cannot_be_is_refused():
     ):
         with pytest.raises(UsageError):
             Rendering(**wrong)
-
-
-def test_the_box_filter_is_the_mean_of_its_window():
-    values = np.random.default_rng(1).random((7, 9), np.float32)
-    padded = np.pad(values, 2, mode="edge")
-    expected = [[padded[y : y + 5, x : x + 5].mean() for x in range(9)] for y in range(7)]
-    assert np.allclose(box(values, 2), expected, atol=1e-6)
 
 
 def test_threads_share_the_work_without_changing_it():
