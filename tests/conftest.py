@@ -24,3 +24,35 @@ def tiny_config():
 # What the user's own journal knows of photographs must not come from outside, nor stay behind.
 _state = tempfile.TemporaryDirectory()
 os.environ["LOCALAPPDATA" if sys.platform == "win32" else "XDG_STATE_HOME"] = _state.name
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """An empty folder to be in."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture(scope="session")
+def weights(tmp_path_factory):
+    """A file of weights whose network is small and finds plausible haze."""
+    import standin
+
+    return standin.write(tmp_path_factory.mktemp("weights") / "standin.onnx")
+
+
+@pytest.fixture
+def nedr(weights, capsys):
+    """Run a command with stand-in weights: (exit status, lines on stdout, lines on stderr)."""
+
+    from nedr.cli.main import main
+
+    def run(*words, bare=False):
+        try:
+            status = main([*map(str, words)] + ([] if bare else ["--weights", str(weights)]))
+        except SystemExit as leaving:
+            status = leaving.code
+        out, err = capsys.readouterr()
+        return status, out.splitlines(), err.splitlines()
+
+    return run

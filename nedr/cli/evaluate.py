@@ -41,6 +41,7 @@ def _eval_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _eval(arguments: argparse.Namespace) -> int:
     from nedr.evaluation import paired
+    from nedr.pictures import atomic
 
     if arguments.root is None and Path(arguments.pairs).is_dir():
         return _eval_blind(arguments)
@@ -48,7 +49,7 @@ def _eval(arguments: argparse.Namespace) -> int:
     pairs, notes = _pairs(arguments)
     sheets = _sheets(arguments.sheet, {pair.set for pair in pairs}, methods) if arguments.sheet else {}
     tables = [path for path in (arguments.csv, arguments.markdown) if path]
-    telling.refuse_existing([*tables, *sheets.values()], arguments.overwrite)
+    atomic.refuse_existing([*tables, *sheets.values()], overwrite=arguments.overwrite)
     scores = paired.score(pairs, methods=methods, progress=_progress())
     print(paired.markdown_table(scores, notes), end="", flush=True)
     where = {"csv_path": arguments.csv, "markdown_path": arguments.markdown}
@@ -86,7 +87,7 @@ def _eval_blind(arguments: argparse.Namespace) -> int:
         raise UsageError("--sheet ranks pictures by their truth; for a folder without truth leave it out")
     tables = {arguments.csv: no_reference.csv_table, arguments.markdown: no_reference.markdown_table}
     tables.pop(None, None)
-    telling.refuse_existing(tables, arguments.overwrite)
+    atomic.refuse_existing(tables, overwrite=arguments.overwrite)
     methods = paired.load_methods(arguments.method or ["nedr"], **_network_options(arguments))
     scores = no_reference.describe(
         no_reference.photographs(arguments.pairs)[: arguments.limit], methods=methods, progress=_progress()

@@ -1,11 +1,9 @@
 """What every verb does about failures: one line for each, and the exit status that they come to."""
 
 import json
-import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 from nedr.errors import MissingExtraError, NedrError, UsageError, missing_extra
@@ -65,10 +63,3 @@ def needs(feature: str, extra: str) -> Iterator[None]:
         if (error.name or "").partition(".")[0] == "nedr":
             raise
         raise missing_extra(f"{feature} (found no {error.name})" if error.name else feature, extra) from error
-
-
-def refuse_existing(paths: Iterable[Path], overwrite: bool) -> None:
-    """Raises UsageError if one of the paths exists, unless it may be replaced."""
-    for path in paths:
-        if not overwrite and os.path.lexists(path):
-            raise UsageError(f"{path} exists and is left as it is; --overwrite replaces it")

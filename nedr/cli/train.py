@@ -46,13 +46,11 @@ def _train(arguments: argparse.Namespace) -> int:
         run = config.load(config.TrainConfig, arguments.config, dict(map(config.parse_override, arguments.set)))
         paths = config.Paths(
             arguments.out,
-            clear=arguments.clear,
-            depth=arguments.depth,
-            labels=arguments.labels,
             validation=arguments.val,
             init=arguments.init,
             hazy=arguments.hazy,
             packed=arguments.packed,
+            **_pictures(arguments),
         )
         if arguments.threads:
             torch.set_num_threads(arguments.threads)
@@ -81,13 +79,14 @@ def _pack_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _pack(arguments: argparse.Namespace) -> int:
-    telling.refuse_existing([arguments.target], arguments.overwrite)
+    from nedr.pictures import atomic
+
+    atomic.refuse_existing([arguments.target], overwrite=arguments.overwrite)
     with telling.needs("nedr pack", "train"):
         from nedr.training import config, packed
 
         run = config.load(config.TrainConfig, arguments.config)
-        where = {name: getattr(arguments, name) for name in ("clear", "depth", "labels")}
-        pictures = packed.sources(run, config.Paths(arguments.target, **where))
+        pictures = packed.sources(run, config.Paths(arguments.target, **_pictures(arguments)))
         how = {"side": arguments.side, "limit": arguments.megabytes * 1_000_000, "overwrite": arguments.overwrite}
         quality = packed.write(arguments.target, pictures, **how)
     size = arguments.target.stat().st_size / 1e6
@@ -116,13 +115,7 @@ def _ablate(arguments: argparse.Namespace) -> int:
         from nedr.training import ablate, config
 
         recipe = config.load(config.TrainConfig, arguments.config, dict(map(config.parse_override, arguments.set)))
-        paths = config.Paths(
-            arguments.out,
-            clear=arguments.clear,
-            depth=arguments.depth,
-            labels=arguments.labels,
-            validation=arguments.val,
-        )
+        paths = config.Paths(arguments.out, validation=arguments.val, **_pictures(arguments))
         if arguments.threads:
             torch.set_num_threads(arguments.threads)
 
@@ -144,7 +137,9 @@ def _export_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _export(arguments: argparse.Namespace) -> int:
-    telling.refuse_existing([arguments.target], arguments.overwrite)
+    from nedr.pictures import atomic
+
+    atomic.refuse_existing([arguments.target], overwrite=arguments.overwrite)
     with telling.needs("nedr export", "train"):
         from nedr.training.export import export
 
@@ -163,6 +158,10 @@ def _add_pictures(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--labels", type=Path, metavar="DIR", help="sky/ and far/ of the clear photographs, and labels.csv"
     )
+
+
+def _pictures(arguments: argparse.Namespace) -> dict[str, Path | None]:
+    return {name: getattr(arguments, name) for name in ("clear", "depth", "labels")}
 
 
 VERBS = {

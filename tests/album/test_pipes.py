@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import standin
 from PIL import Image
 
 from nedr.album import pipes
@@ -17,11 +16,6 @@ from nedr.video.temporal import VideoDehazer
 
 ROOT = Path(__file__).parents[2]
 ENVIRONMENT = os.environ | {"PYTHONPATH": str(ROOT)}
-
-
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory):
-    return standin.write(tmp_path_factory.mktemp("weights") / "standin.onnx")
 
 
 @pytest.fixture(scope="module")

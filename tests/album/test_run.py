@@ -27,29 +27,6 @@ ROOT = Path(__file__).parents[2]
 ENVIRONMENT = os.environ | {"PYTHONPATH": str(ROOT)}
 
 
-@pytest.fixture(scope="session")
-def weights(tmp_path_factory):
-    return standin.write(tmp_path_factory.mktemp("weights") / "standin.onnx")
-
-
-@pytest.fixture
-def folder(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
-@pytest.fixture
-def nedr(weights, capsys):
-    """Run a command with stand-in weights: (exit status, lines on stdout, lines on stderr)."""
-
-    def run(*words):
-        status = cli.main([*map(str, words), "--weights", str(weights)])
-        out, err = capsys.readouterr()
-        return status, out.splitlines(), err.splitlines()
-
-    return run
-
-
 def photograph(path, seed=0, **options):
     path.parent.mkdir(parents=True, exist_ok=True)
     ramp = np.linspace(90, 220, 40 * 60).reshape(40, 60)

@@ -10,7 +10,6 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-import standin
 from PIL import Image
 
 from nedr import __version__
@@ -20,33 +19,6 @@ from nedr.pictures import atomic, images
 
 ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "examples" / "rio.jpg"
-
-
-@pytest.fixture
-def folder(tmp_path, monkeypatch):
-    """An empty folder to be in."""
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
-@pytest.fixture(scope="session")
-def weights(tmp_path_factory):
-    return standin.write(tmp_path_factory.mktemp("weights") / "standin.onnx")
-
-
-@pytest.fixture
-def nedr(weights, capsys):
-    """Run a command with stand-in weights: (exit status, lines on stdout, lines on stderr)."""
-
-    def run(*words, bare=False):
-        try:
-            status = cli.main([*map(str, words)] + ([] if bare else ["--weights", str(weights)]))
-        except SystemExit as leaving:
-            status = leaving.code
-        out, err = capsys.readouterr()
-        return status, out.splitlines(), err.splitlines()
-
-    return run
 
 
 def photograph(path, height=48, width=64, **options):

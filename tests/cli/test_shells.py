@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import standin
 from PIL import Image
 
 from nedr.album.sources import expand_sources
@@ -20,29 +19,6 @@ from nedr.errors import UsageError
 ROOT = Path(__file__).parents[2]
 ENVIRONMENT = os.environ | {"PYTHONPATH": str(ROOT)}
 posix = pytest.mark.skipif(os.name == "nt", reason="needs a POSIX shell")
-
-
-@pytest.fixture(scope="session")
-def weights(tmp_path_factory):
-    return standin.write(tmp_path_factory.mktemp("weights") / "standin.onnx")
-
-
-@pytest.fixture
-def folder(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
-@pytest.fixture
-def nedr(weights, capsys):
-    """Run a command with stand-in weights: (exit status, lines on stdout, lines on stderr)."""
-
-    def run(*words):
-        status = cli.main([*map(str, words), "--weights", str(weights)])
-        out, err = capsys.readouterr()
-        return status, out.splitlines(), err.splitlines()
-
-    return run
 
 
 def photograph(path, shift=0):

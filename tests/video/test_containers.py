@@ -6,7 +6,6 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-import standin
 
 pytest.importorskip("av", reason="needs the extra [video]")
 
@@ -23,11 +22,6 @@ EVEN = [Fraction(number, 25) for number in range(12)]
 HDR = {"colorspace": 9, "color_range": 1, "color_primaries": 9, "color_trc": 16}
 GRADED = "G(13250,34500)B(7500,3000)R(34000,16000)WP(15635,16450)L(10000000,50)"
 INTERLACED = {"interlaced": True, "options": {"x264-params": "tff=1"}, "sound": False}
-
-
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory):
-    return standin.write(tmp_path_factory.mktemp("weights") / "standin.onnx")
 
 
 @pytest.fixture

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import standin
 
 pytest.importorskip("av", reason="needs the extra [video]")
 
@@ -34,29 +33,6 @@ VARIABLE = [0, 300, 900, 1000, 2400, 2500, 4000, 5000, 5050, 5100, 5900, 6001]
 TAGS = {"movflags": "use_metadata_tags"}
 HDR = {"colorspace": 9, "color_range": 1, "color_primaries": 9, "color_trc": 16}
 FULL = {"colorspace": 5, "color_range": 2, "color_primaries": 5, "color_trc": 6}
-
-
-@pytest.fixture(scope="session")
-def weights(tmp_path_factory):
-    return standin.write(tmp_path_factory.mktemp("weights") / "standin.onnx")
-
-
-@pytest.fixture
-def folder(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
-@pytest.fixture
-def nedr(weights, capsys):
-    """Run a command with stand-in weights: (exit status, lines on stdout, lines on stderr)."""
-
-    def run(*words):
-        status = cli.main([*map(str, words), "--weights", str(weights)])
-        out, err = capsys.readouterr()
-        return status, out.splitlines(), err.splitlines()
-
-    return run
 
 
 def film(path, count=12, **how):
