@@ -1,11 +1,12 @@
-"""Hostile picture files, dehazed on this computer or sent to a server of its own: outcomes, slowest, memory.
+"""Hostile pictures and videos, dehazed on this computer or sent to a server of its own: outcomes, slowest, memory.
 
     python benchmarks/fuzz.py --files 20000 [--seed 0]
+    python benchmarks/fuzz.py --videos 2000 [--seed 0]
     python benchmarks/fuzz.py [--bodies 5000] [--seed 0]
 
-Files: each goes the way of `nedr FILE`, with a classical prior in place of the network. An exception that is not an
-error of nedr's, a result that cannot be read, a file left over, one that takes ten seconds of processor time or hangs
-(all threads are printed then), or more than 64 MB of growth after the first tenth make it end with status 1.
+Files and videos: each goes the way of `nedr FILE`, with a classical prior in place of the network. An exception that is
+not an error of nedr's, a result that cannot be read, a file left over, one that takes ten seconds of processor time or
+hangs (all threads are printed then), or more than 64 MB of growth after the first tenth make it end with status 1.
 
 Bodies: every fourth comes as a form, every tenth in a request that HTTP does not allow; such a connection may be closed
 without an answer (0), no other. A status of 500 or above, a connection that ends without an answer, one that takes
@@ -21,13 +22,14 @@ import sys
 import time
 import warnings
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from threading import local
 
+import av
 from serving import Server
 
 sys.path.append(str(Path(__file__).parents[1] / "tests"))
@@ -39,6 +41,7 @@ from nedr.errors import MissingExtraError, NedrError
 from nedr.inference.dehazer import Dehazer
 from nedr.pictures import animation, images
 from nedr.pictures.job import Job
+from nedr.video import pipeline
 
 CALLS = ("/v1/field", "/v1/pictures", "/v1/field?format=png", "/v1/dehaze", "/v1/dehaze?map=depth")
 FORMATS = ("jpeg", "png", "tiff", "webp", "avif", "bmp", "ppm")
@@ -54,13 +57,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--bodies", type=int, default=5000)
     parser.add_argument("--files", type=int, help="dehaze so many files instead, without a server")
+    parser.add_argument("--videos", type=int, help="the same for videos")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
-    numbers = range(options.seed, options.seed + (options.files or options.bodies))
-    sys.exit(of_files(numbers) if options.files else of_server(numbers))
+    count = options.files or options.videos or options.bodies
+    numbers = range(options.seed, options.seed + count)
+    if options.files or options.videos:
+        sys.exit(of_files(numbers, film if options.videos else photograph))
+    sys.exit(of_server(numbers))
 
 
-def of_files(numbers: range) -> bool:
+def of_files(numbers: range, attempt: Callable[[Path, int, Dehazer], Path]) -> bool:
     """Dehaze the files, print what became of them; whether something did what it must not."""
     outcomes, slowest, before = Counter[str](), (0.0, 0), 0
     dehazer = Dehazer(method="dcp", threads=1)
@@ -69,7 +76,7 @@ def of_files(numbers: range) -> bool:
         for place, number in enumerate(numbers):
             faulthandler.dump_traceback_later(HANG, exit=True)
             start = time.process_time()
-            outcomes[dehazed(Path(folder), number, dehazer)] += 1
+            outcomes[dehazed(attempt, Path(folder), number, dehazer)] += 1
             slowest = max(slowest, (time.process_time() - start, number))
             if place == len(numbers) // 10:
                 before = memory()
@@ -82,27 +89,43 @@ def of_files(numbers: range) -> bool:
     return bool(outcomes["wrong"]) or slowest[0] > PATIENCE or growth > GROWTH
 
 
-def dehazed(folder: Path, number: int, dehazer: Dehazer) -> str:
-    """What becomes of a hostile file: "dehazed", "refused" in one line of ours, or "wrong", which is printed."""
-    data = hostile.body(number)
+def photograph(folder: Path, number: int, dehazer: Dehazer) -> Path:
+    """The hostile picture without its haze, which can be read."""
     photo, result = folder / "photo.jpg", folder / "result.jpg"
-    photo.write_bytes(data)
+    photo.write_bytes(hostile.body(number))
+    one.dehaze_file(Job(photo, result), dehazer)
+    with suppress(MissingExtraError):
+        if animation.read(result.read_bytes()) is None:
+            images.read(result)
+    return result
+
+
+def film(folder: Path, number: int, dehazer: Dehazer) -> Path:
+    """The hostile video without its haze, which can be read."""
+    clip, result = folder / "clip.mp4", folder / "result.mkv"
+    clip.write_bytes(hostile.video(number))
+    pipeline.dehaze(Job(clip, result), dehazer)
+    with av.open(str(result)) as container:
+        assert list(container.decode(video=0)), "no frame in the result"
+    return result
+
+
+def dehazed(attempt: Callable[[Path, int, Dehazer], Path], folder: Path, number: int, dehazer: Dehazer) -> str:
+    """What becomes of a hostile file: "dehazed", "refused" in one line of ours, or "wrong", which is printed."""
+    result, outcome = None, "dehazed"
     try:
-        one.dehaze_file(Job(photo, result), dehazer)
-        with suppress(MissingExtraError):
-            if animation.read(result.read_bytes()) is None:
-                images.read(result)
-        outcome = "dehazed"
+        result = attempt(folder, number, dehazer)
     except NedrError as error:
-        outcome = "refused" if "\n" not in str(error) and not result.exists() else f"file {number}: {error!r}"
+        outcome = "refused" if "\n" not in str(error) else f"file {number}: {error!r}"
     except Exception as error:
         outcome = f"file {number}: {error!r}"
-    for path in (photo, result):
-        path.unlink(missing_ok=True)
-    if left := list(folder.iterdir()):
+    left = {path for path in folder.iterdir() if path.stem not in ("photo", "clip")} - {result}
+    if left:
         outcome = f"file {number}: {left} left over"
+    for path in folder.iterdir():
+        path.unlink()
     if outcome not in ("dehazed", "refused"):
-        print(outcome)
+        print(outcome, flush=True)
         return "wrong"
     return outcome
 

@@ -4,6 +4,8 @@ import random
 import struct
 import zlib
 from functools import lru_cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import drawn_pictures as pictures
 
@@ -71,25 +73,51 @@ def seeds():
     return [*pictures.every_kind().values(), *pictures.animations().values()]
 
 
-def mutated(rng):
+def video(number):
+    """One hostile video file."""
+    rng = random.Random(number)
+    return rng.choice((mutated, cut, joined))(rng, films())
+
+
+@lru_cache
+def films():
+    """Small honest videos in every container, with sound where it has a codec for it."""
+    import footage
+
+    frames = list(footage.panned("temple", (48, 64), 5))
+    captions = "1\n00:00:00,000 --> 00:00:00,120\nA\n"
+    ways = {
+        "a.mp4": {"subtitles": captions},
+        "a.mov": {"codec": "mpeg4", "turned": 90},
+        "a.mkv": {"subtitles": captions, "attached": b"font"},
+        "b.mkv": {"codec": "ffv1", "format": "yuv444p10le", "heard": "flac", "sound": False},
+        "a.webm": {"codec": "libvpx-vp9", "heard": "libopus"},
+        "a.avi": {"codec": "mpeg4", "sound": False},
+        "a.ts": {"telemetry": b"data"},
+    }
+    with TemporaryDirectory() as folder:
+        return [footage.film(Path(folder) / name, frames, **how).read_bytes() for name, how in ways.items()]
+
+
+def mutated(rng, honest=None):
     """Some bytes changed, most of them near the head, where they mean most."""
-    data = bytearray(rng.choice(seeds()))
+    data = bytearray(rng.choice(honest or seeds()))
     for _ in range(rng.choice((1, 2, 4, 16))):
         at = rng.randrange(min(len(data), 128) if rng.random() < 0.7 else len(data))
         data[at] = rng.choice((0, 1, 127, 128, 255, rng.randrange(256)))
     return bytes(data)
 
 
-def cut(rng):
+def cut(rng, honest=None):
     """Ends early, or misses its middle."""
-    data = rng.choice(seeds())
+    data = rng.choice(honest or seeds())
     first, second = sorted(rng.randrange(len(data)) for _ in range(2))
     return data[:first] + (data[second:] if rng.random() < 0.5 else b"")
 
 
-def joined(rng):
+def joined(rng, honest=None):
     """The head of one file on the body of another."""
-    one, other = rng.choice(seeds()), rng.choice(seeds())
+    one, other = (rng.choice(honest or seeds()) for _ in range(2))
     return one[: rng.randrange(1, len(one))] + other[rng.randrange(len(other)) :]
 
 

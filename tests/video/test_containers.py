@@ -148,7 +148,7 @@ def test_sound_that_a_container_cannot_hold_is_converted(nedr, name, codec, soun
     assert after.std() == pytest.approx(before.std(), rel=0.1)
 
 
-def test_dts_and_mp3_fit_a_transport_stream(nedr):
+def test_mp3_fits_a_transport_stream(nedr):
     film("clip.mkv", heard="libmp3lame")
     assert nedr("clip.mkv", "-o", "clear.ts") == []
     assert len(packets("clear.ts", "audio")) == len(packets("clip.mkv", "audio"))
