@@ -65,7 +65,7 @@ def contents(engine: dict[str, bytes], weights: Path) -> dict[str, bytes]:
     files[NETWORK] = weights.read_bytes()
     for name, data in engine.items():
         packed = name.endswith(".wasm")
-        files[f"runtime/{name}{'.packed' if packed else ''}"] = gzip.compress(data, mtime=0) if packed else data
+        files[f"runtime/{name}{'.packed' if packed else ''}"] = gzip.compress(data, 6, mtime=0) if packed else data
     files["files.js"] = _listed(files)
     return dict(sorted(files.items(), key=lambda item: item[0] == "sw.js"))
 
@@ -93,7 +93,13 @@ def _constants(weights: Path) -> dict[str, Any]:
     size = {"long": network.view, "least": view.MIN_SIDE, "step": view.STEP}
     table = colourmap.colour(np.linspace(0, 1, 256)[None])[0]
     return {
-        "MODEL": {"file": NETWORK, "stride": network.stride, "least": view.MIN_SIDE, "quality": QUALITY},
+        "MODEL": {
+            "file": NETWORK,
+            "stride": network.stride,
+            "least": view.MIN_SIDE,
+            "quality": QUALITY,
+            "check": _answer(network),
+        },
         "VIEW": size,
         "LUMA": LUMA,
         "RENDERING": {
@@ -122,6 +128,14 @@ def _constants(weights: Path) -> dict[str, Any]:
         },
         "COLOURS": table.tolist(),
     }
+
+
+def _answer(network: onnx.Network) -> list[float]:
+    """Mean transmission, airlight and density of a pattern that `network.js` draws, too."""
+    steps = np.arange(view.MIN_SIDE**2).reshape(view.MIN_SIDE, view.MIN_SIDE)
+    pattern = np.stack([steps * (c + 3) % 251 / 250 for c in range(3)], axis=2).astype(np.float32)
+    found = network(pattern, (8, 8))
+    return [float(found.transmission.mean()), *map(float, found.airlight), found.density]
 
 
 def _listed(files: dict[str, bytes]) -> bytes:

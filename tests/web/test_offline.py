@@ -229,3 +229,15 @@ def test_once_opened_it_works_without_its_server(browser, folder):
     page.click("#example")
     page.wait_for_selector("#list .done")
     page.context.close()
+
+
+def test_a_network_that_answers_otherwise_than_the_librarys_is_not_used(browser, server, folder):
+    page = browser.new_page()
+    page.set_default_timeout(120_000)
+    wrong = re.sub(r'"check": \[[0-9.]+', '"check": [0.0', (folder / "constants.js").read_text())
+    page.route("**/constants.js", lambda route: route.fulfill(body=wrong, content_type="text/javascript"))
+    page.goto(f"http://127.0.0.1:{server.server_port}/")
+    page.click("#example")
+    failed = page.locator("#list .failed .state")
+    sync_api.expect(failed).to_have_text(re.compile("answers otherwise than it should"), timeout=120_000)
+    page.context.close()

@@ -54,7 +54,7 @@ export const ready = work("warm", {}).catch(() => {});
 
 // Photographs
 
-const files = new Map();
+const formats = new Map(); // that each is saved in unless told otherwise
 
 export async function send(path, file, { sent = () => {}, signal } = {}) {
   if (path !== "v1/pictures") throw new Refused("missing");
@@ -62,7 +62,7 @@ export async function send(path, file, { sent = () => {}, signal } = {}) {
   const id = crypto.randomUUID();
   sent(1);
   const about = await work("keep", { id, file }, signal);
-  files.set(id, file);
+  formats.set(id, about.format);
   return about;
 }
 
@@ -90,10 +90,9 @@ export function bitmap(answer) {
 }
 
 function understood(id, given) {
-  const own = files.get(id)?.type === "image/jpeg" ? "jpeg" : "png";
   return {
     strength: Number(given.strength ?? 1), scale: Number(given.scale ?? 1), region: given.region?.split(",").map(Number), map: given.map,
-    type: `image/${given.format || own}`, quality: given.quality && Number(given.quality),
+    type: `image/${given.format || formats.get(id)}`, quality: given.quality && Number(given.quality),
   };
 }
 
@@ -125,6 +124,6 @@ export async function ask(path, { method = "GET", json, signal } = {}) {
   if (kind === "limits") return Response.json({ jobs: true });
   if (kind === "jobs") return Response.json(method === "POST" ? begin(json) : jobs.get(id));
   if (kind === "pictures" && rest === "dehazed") return new Answer(id, understood(id, given), signal);
-  files.delete(id);
+  formats.delete(id);
   return work("forget", { id });
 }

@@ -76,7 +76,7 @@ async function keep({ id, file }) {
   const transparent = item.kind !== "jpeg" && isTransparent(image);
   photographs.set(id, { ...item, width, height, field });
   const mean = field.lattice.values.reduce((sum, t) => sum + t, 0) / field.lattice.values.length;
-  return { id, width, height, transparent, airlight: field.srgb, density: field.density, mean_transmission: mean };
+  return { id, width, height, transparent, format: transparent || item.kind === "png" ? "png" : "jpeg", airlight: field.srgb, density: field.density, mean_transmission: mean };
 }
 
 function isTransparent({ data }) {
