@@ -187,6 +187,60 @@ def test_strength_is_undone_redone_reset_and_applied_to_all(desktop):
     assert not desktop.problems
 
 
+def test_the_frames_of_a_video_have_one_strength_and_are_undone_together(desktop):
+    desktop.set_input_files("#files", [upload("temple.jpg", TEMPLE), upload("pyramid.jpg", PYRAMID)])
+    done(desktop, 2)
+    strengths = "async () => (await import('./photographs.js')).items.map((item) => item.strength)"
+    desktop.evaluate("async () => (await import('./photographs.js')).items.reduce((a, b) => (a.clip = b.clip = {}))")
+    put(desktop, "#strength", 0.5)
+    assert desktop.evaluate(strengths) == [0.5, 0.5]
+    desktop.click("#undo")
+    assert desktop.evaluate(strengths) == [1, 1]
+    assert desktop.is_disabled("#undo")
+
+
+def test_the_strip_shows_the_last_strength_whatever_answer_comes_last(desktop):
+    started(desktop)
+    found = desktop.evaluate("""async () => {
+        const { draw, items: [item] } = await import("./photographs.js"), ask = window.fetch;
+        window.fetch = async (url, given) => {
+            const answer = await ask(url, given);
+            if (url.includes("strength=0.25")) await new Promise((go) => setTimeout(go, 300));
+            return answer;
+        };
+        const drawn = [0.25, 0.75].map((strength) => (item.strength = strength, draw(item).then(() => item.thumb)));
+        return [...await Promise.all(drawn), item.thumb];
+    }""")
+    assert found[1] == found[2]
+
+
+def test_what_is_removed_is_forgotten_by_the_server_and_removes_nothing_else(desktop):
+    desktop.set_input_files("#files", [upload("temple.jpg", TEMPLE), upload("pyramid.jpg", PYRAMID)])
+    done(desktop, 2)
+    asked = []
+    desktop.on("request", lambda request: asked.append(request.url) if request.method == "DELETE" else None)
+    left = desktop.evaluate("""async () => {
+        const { items, remove, take } = await import("./photographs.js"), [first] = items;
+        first.clip = { id: "trip" };
+        remove(first);
+        take(first);
+        return items.map((item) => item.name);
+    }""")
+    assert left == ["pyramid.jpg"]
+    eventually(desktop, lambda: [url.split("/")[-2] for url in asked] == ["pictures", "videos"])
+
+
+def test_the_page_works_where_it_may_remember_nothing(desktop):
+    desktop.add_init_script(
+        "Object.defineProperty(window, 'localStorage', { get() { throw new DOMException('no'); } })"
+    )
+    desktop.reload()
+    desktop.select_option("#language", "de")
+    put_files(desktop, "drop", ["one.jpg"])
+    done(desktop, 1)
+    assert not desktop.problems
+
+
 def line_at(page):
     """Where the line is over the stage, in percent."""
     stage, line = page.locator("#stage").bounding_box(), page.locator("#line").bounding_box()

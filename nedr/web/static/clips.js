@@ -1,26 +1,25 @@
 // Videos: a few frames to look at and set the strength with, then the whole of it in the background. What is at work
 // is remembered by the browser, so it is found again when the page is loaded again.
 import { ask, send } from "./server.js";
-import { add, mark, take } from "./photographs.js";
+import { add, forget, mark, take } from "./photographs.js";
+import { recall, remember } from "./memory.js";
 import { t } from "./words.js";
 import * as viewer from "./viewer.js";
 
 const $ = (id) => document.getElementById(id);
-const POLL = 1000;
+const POLL = 1000, LATER = 5000; // milliseconds between two questions about a job, and after one that failed
 
 export function isClip(file) {
   return file.type.startsWith("video/") || /\.(mp4|m4v|mov|mkv|webm|avi|ts|mts|m2ts|mpg|mpeg|wmv|3gp)$/i.test(file.name);
 }
 
 export async function addClip(file, path) {
-  const clip = { stills: "coming", name: file.name }, item = add(file, { path, clip });
+  const clip = { stills: "coming", name: file.name, file }, item = add(file, { path, clip });
   try {
-    const sent = (share) => mark(item, share < 1 ? "sending" : "working", null, item.sent = share);
-    clip.about = await send(`v1/videos?${new URLSearchParams({ name: file.name.slice(-200) })}`, file, { sent, signal: item.stop.signal });
-    clip.id = clip.about.id;
+    await keep(clip, item);
     clip.stills = "here";
     for (const [number, seconds] of clip.about.stills.entries()) {
-      const blob = await (await ask(`v1/videos/${clip.id}/stills/${number}`)).blob();
+      const blob = await (await ask(`v1/videos/${clip.id}/stills/${number}`, { signal: item.stop.signal })).blob();
       const clock = `${Math.floor(seconds / 60)}:${String(Math.floor(seconds % 60)).padStart(2, "0")}`;
       add(new File([blob], `${file.name} ${clock}`, { type: "image/jpeg" }), { clip });
     }
@@ -30,20 +29,31 @@ export async function addClip(file, path) {
   }
 }
 
+async function keep(clip, item) {
+  const sent = (share) => {
+    item.sent = share;
+    mark(item, share < 1 ? "sending" : "working");
+  };
+  clip.about = await send(`v1/videos?${new URLSearchParams({ name: clip.name.slice(-200) })}`, clip.file, { sent, signal: item.stop.signal });
+  clip.id = clip.about.id;
+}
+
 // Work in the background
 
-function remembered() {
-  return JSON.parse(localStorage.getItem("jobs") || "[]");
+function known() {
+  return (recall("jobs") || "").split(" ").filter(Boolean);
 }
 
-function remember(jobs) {
-  localStorage.setItem("jobs", JSON.stringify(jobs));
-}
-
-export async function start(say) {
-  const { clip, strength } = viewer.current();
-  const job = await (await ask("v1/jobs", { method: "POST", json: { video: clip.id, strength } })).json();
-  remember([...remembered(), job.id]);
+async function start(item, say) {
+  const { clip } = item, begin = async () => (await ask("v1/jobs", { method: "POST", json: { video: clip.id, strength: item.strength } })).json();
+  const job = await begin().catch(async (error) => {
+    if (error.code !== "gone") throw error;
+    await keep(clip, item); // the server has let go of it
+    mark(item, "done");
+    return begin();
+  });
+  clip.job = job.id;
+  remember("jobs", [...known(), job.id].join(" "));
   follow(job.id, say);
 }
 
@@ -55,22 +65,21 @@ async function follow(id, say) {
   let over = false;
   line.querySelector("button").addEventListener("click", () => {
     over = true;
-    forget(id, line);
-    ask(`v1/jobs/${id}`, { method: "DELETE" }).catch(() => {});
+    end(id, line);
+    forget(`v1/jobs/${id}`);
   });
   while (!over) {
-    const job = await ask(`v1/jobs/${id}`).then((answer) => answer.json(), (error) => (error.code === "gone" ? null : undefined));
-    if (job === null) return forget(id, line);
-    if (job) {
-      tell(job, line, say);
-      if (["done", "failed"].includes(job.state)) return;
-    }
-    await new Promise((go) => setTimeout(go, POLL));
+    const job = await ask(`v1/jobs/${id}`).then((answer) => answer.json()).catch((error) => ({ error }));
+    if (job.error?.code === "gone") return end(id, line);
+    if (job.error?.status === 401) say(job.error.words, job.error);
+    if (job.state) tell(job, line);
+    if (["done", "failed"].includes(job.state)) return;
+    await new Promise((go) => setTimeout(go, job.state ? POLL : LATER));
   }
 }
 
-function forget(id, line) {
-  remember(remembered().filter((other) => other !== id));
+function end(id, line) {
+  remember("jobs", known().filter((other) => other !== id).join(" "));
   line.remove();
 }
 
@@ -87,6 +96,6 @@ function tell(job, line) {
 }
 
 export function listen(say) {
-  for (const id of remembered()) follow(id, say);
-  $("clip-start").addEventListener("click", () => start(say).catch((error) => say(error.words || String(error), error)));
+  for (const id of known()) follow(id, say);
+  $("clip-start").addEventListener("click", () => start(viewer.current(), say).catch((error) => say(error.words || String(error), error)));
 }

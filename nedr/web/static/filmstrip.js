@@ -1,13 +1,13 @@
 // The results side by side below the picture: choose, remove, try again, all in one ZIP.
 import { ask } from "./server.js";
-import { enqueue, heard, items, remove } from "./photographs.js";
+import { enqueue, heard, items, keepAgain, remove } from "./photographs.js";
 import { asked, download, save } from "./panel.js";
 import { t } from "./words.js";
 import * as viewer from "./viewer.js";
 
 const $ = (id) => document.getElementById(id);
-const POLL = 700;
-let stop = null;
+const POLL = 700; // milliseconds between two questions how far the ZIP is
+const PATIENCE = 15; // of them while the browser does not fetch it: its dialogue was cancelled
 
 function row(item) {
   const element = document.createElement("li");
@@ -65,7 +65,7 @@ async function all(say) {
   let job = await (await ask("v1/jobs", { method: "POST", json: { pictures: pictures() } })).json();
   const missing = chosen.filter((item) => job.missing.includes(item.id));
   if (missing.length) {
-    for (const item of missing) await again(item);
+    for (const item of missing) await keepAgain(item);
     job = await (await ask("v1/jobs", { method: "POST", json: { pictures: pictures() } })).json();
   }
   let saved = false; // a server streams its file from the start, a browser has it at the end
@@ -75,8 +75,7 @@ async function all(say) {
   };
   offer();
   $("all-progress").hidden = false;
-  stop = new AbortController();
-  while (job.state !== "done" && !stop.signal.aborted) {
+  for (let idle = 0; job.state !== "done" && idle < PATIENCE; idle = job.state === "ready" ? idle + 1 : 0) {
     await new Promise((go) => setTimeout(go, POLL));
     job = await (await ask(`v1/jobs/${job.id}`)).json();
     offer();
@@ -84,18 +83,6 @@ async function all(say) {
     $("count").textContent = t("zipping", { done: job.done, all: job.total });
   }
   if (job.failed) say(t("zipFailed", { failed: job.failed }));
-}
-
-function again(item) {
-  return new Promise((go) => {
-    const done = () => {
-      if (!["done", "failed"].includes(item.state)) return;
-      heard.removeEventListener("change", done);
-      go();
-    };
-    enqueue(item);
-    heard.addEventListener("change", done);
-  });
 }
 
 async function oneByOne(chosen) {

@@ -79,13 +79,12 @@ viewer.listen(strip.turn);
 heard.addEventListener("chosen", shown);
 heard.addEventListener("change", ({ item }) => {
   if (item.error?.status === 401) askToken();
-  const open = viewer.current(), better = item.state === "done" && (!open || !items.includes(open) || !["done", "sending", "working", "waiting"].includes(open.state) || (open.clip?.stills && open.file.type.startsWith("video/")));
-  if (item === open && item.state === "done" && !item.opened) {
+  const open = viewer.current(), better = !items.includes(open) || open.state === "failed" || open.clip?.file === open.file;
+  if (item.state === "failed") item.opened = false;
+  if (item.state === "done" && (item === open ? !item.opened : better)) {
     item.opened = true;
-    viewer.open(item).then(shown);
-  } else if (better && item !== open) {
-    item.opened = true;
-    strip.choose(item);
+    if (item === open) viewer.open(item).then(shown);
+    else strip.choose(item);
   }
   if (item === open) shown();
 });

@@ -1,5 +1,5 @@
 // The controls beside the picture: strength with undo, what is shown, figures, histogram, saving one photograph.
-import { draw, heard, items, picture } from "./photographs.js";
+import { draw, group, heard, items, picture } from "./photographs.js";
 import { FORMATS } from "./server.js";
 import { t } from "./words.js";
 import * as viewer from "./viewer.js";
@@ -11,48 +11,46 @@ const SUFFIXES = {
 };
 const LOSSY = ["jpeg", "webp", "avif"];
 const COPIED = 12e6; // pixels of a picture on the clipboard
-const past = [], future = [];
-let before = 1; // the strength before the hand took the slider
+const past = [], future = []; // changes of strength: [item, before, after] of all that changed together
 
 // Strength
 
-export function same(item) {
-  return item.clip ? items.filter((other) => other.clip === item.clip) : [item];
-}
-
+// `settled` is what the slider stood at before the hand took it.
 function give(pairs) {
-  for (const [item, strength] of pairs) item.strength = strength;
+  for (const [item, strength] of pairs) item.strength = item.settled = strength;
   refresh();
   for (const [item] of pairs) if (item.id) draw(item).catch(() => {});
 }
 
 function change(pairs) {
-  const changed = pairs.filter(([item, strength]) => item.strength !== strength || item === viewer.current());
-  past.push(changed.map(([item, strength]) => [item, item === viewer.current() ? before : item.strength, strength]));
+  const changed = pairs.filter(([item, strength]) => item.settled !== strength).map(([item, strength]) => [item, item.settled, strength]);
+  if (!changed.length) return refresh();
+  past.push(changed);
   future.length = 0;
-  give(changed);
+  give(changed.map(([item, , strength]) => [item, strength]));
 }
 
 function step(from, to, side) {
-  const group = from.pop();
-  if (!group) return;
-  to.push(group);
-  give(group.map((one) => [one[0], one[side]]).filter(([item]) => items.includes(item)));
+  const changed = from.pop();
+  if (!changed) return;
+  to.push(changed);
+  give(changed.map((one) => [one[0], one[side]]).filter(([item]) => items.includes(item)));
 }
 
 export const undo = () => step(past, future, 1);
 export const redo = () => step(future, past, 2);
 
 function slid(value) {
+  if (value === "") return; // a number is about to be typed
   const strength = Math.min(1.5, Math.max(0, Number(value) || 0));
-  for (const item of same(viewer.current())) item.strength = strength;
+  for (const item of group(viewer.current())) item.strength = strength;
   $("strength").value = strength;
   if (document.activeElement !== $("amount")) $("amount").value = strength.toFixed(2);
   viewer.render();
 }
 
 function settle(strength = viewer.current().strength) {
-  change(same(viewer.current()).map((item) => [item, strength]));
+  change(group(viewer.current()).map((item) => [item, strength]));
 }
 
 // What belongs to the photograph that is open
@@ -60,7 +58,6 @@ function settle(strength = viewer.current().strength) {
 export function refresh() {
   const item = viewer.current();
   if (!item) return;
-  before = item.strength;
   $("strength").value = item.strength;
   $("amount").value = item.strength.toFixed(2);
   $("undo").disabled = !past.length;

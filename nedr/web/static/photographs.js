@@ -12,7 +12,7 @@ export function tell(kind, item) {
 }
 
 export function add(file, { path = file.name, clip = null, strength = 1 } = {}) {
-  const item = { file, path, name: path.split("/").pop(), clip, strength, state: "waiting", stop: new AbortController() };
+  const item = { file, path, name: path.split("/").pop(), clip, strength, settled: strength, state: "waiting", stop: new AbortController() };
   items.push(item);
   tell("added", item);
   if (clip?.stills !== "coming") enqueue(item);
@@ -28,6 +28,7 @@ export function enqueue(item) {
 
 // Out of the list, on this side only.
 export function take(item) {
+  if (!items.includes(item)) return;
   item.stop.abort();
   items.splice(items.indexOf(item), 1);
   if (queue.includes(item)) queue.splice(queue.indexOf(item), 1);
@@ -35,12 +36,23 @@ export function take(item) {
   tell("removed", item);
 }
 
-// A video goes with all its frames.
+// What belongs together: a photograph alone, or all frames of a video.
+export function group(item) {
+  return item.clip ? items.filter((other) => other.clip === item.clip) : [item];
+}
+
+// A video goes with all its frames; what is made of it stays.
 export function remove(item) {
-  for (const one of item.clip ? items.filter((other) => other.clip === item.clip) : [item]) {
+  const { clip } = item;
+  for (const one of group(item)) {
     take(one);
-    if (one.id) ask(`v1/pictures/${one.id}`, { method: "DELETE" }).catch(() => {});
+    if (one.id) forget(`v1/pictures/${one.id}`);
   }
+  if (clip?.id && !clip.job) forget(`v1/videos/${clip.id}`);
+}
+
+export function forget(path) {
+  ask(path, { method: "DELETE" }).catch(() => {});
 }
 
 export function mark(item, state, error = null) {
@@ -56,7 +68,7 @@ async function work() {
 
 async function prepare(item) {
   try {
-    await keep(item);
+    if (!item.id) await keep(item);
     await draw(item);
     mark(item, "done");
   } catch (error) {
@@ -74,7 +86,7 @@ async function keep(item) {
 }
 
 // Sends what the server has let go of, once for all who miss it at the same time.
-function keepAgain(item) {
+export function keepAgain(item) {
   item.keeping ??= keep(item).then(() => mark(item, "done"), (error) => {
     if (error.name !== "AbortError") mark(item, "failed", error);
     throw error;
@@ -104,8 +116,10 @@ export async function bitmap(item, asked, signal) {
 
 // The photograph's result in the filmstrip.
 export async function draw(item) {
+  const turn = item.drawing = (item.drawing || 0) + 1;
   const { width, height } = item.about, asked = { strength: item.strength, scale: Math.min(1, 240 / Math.max(width, height)) };
   const blob = await (await picture(item, { ...asked, ...shown(item) })).blob();
+  if (turn !== item.drawing || !items.includes(item)) return; // another strength has been asked for, or it has gone
   if (item.thumb) URL.revokeObjectURL(item.thumb);
   item.thumb = URL.createObjectURL(blob);
   tell("change", item);

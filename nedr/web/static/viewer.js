@@ -1,6 +1,6 @@
 // The picture before and after. Up to the preview's size the browser mixes the results of neighbouring strengths;
 // beyond it the visible part comes from the server, pixel for pixel what the download will be.
-import { bitmap, shown as file } from "./photographs.js";
+import { bitmap, mark, shown as file } from "./photographs.js";
 import { t } from "./words.js";
 
 const $ = (id) => document.getElementById(id);
@@ -32,10 +32,14 @@ export async function open(item) {
     return;
   }
   const { width, height } = item.about;
-  const [before] = await Promise.all([frame(0), frame(nearest(item.strength)[0]), frame(nearest(item.strength)[1])]);
-  if (ticket !== view.opening) return;
-  begin(before, width, height);
-  for (const strength of STEPS) await frame(strength).catch(() => {});
+  try {
+    const [before] = await Promise.all([0, ...nearest(item.strength)].map(frame));
+    if (ticket === view.opening) begin(before, width, height);
+  } catch (error) {
+    if (error.name !== "AbortError") mark(item, "failed", error);
+    return;
+  }
+  for (const strength of STEPS) if (ticket === view.opening) await frame(strength).catch(() => {});
 }
 
 function begin(before, width, height) {

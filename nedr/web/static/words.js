@@ -3,9 +3,10 @@ import de from "./words/de.js";
 import en from "./words/en.js";
 import es from "./words/es.js";
 import zh from "./words/zh.js";
+import { recall, remember } from "./memory.js";
 
 export const LANGUAGES = { en, de, es, zh };
-const wanted = [localStorage.getItem("language"), ...navigator.languages].map((name) => (name || "").slice(0, 2));
+const wanted = [recall("language"), ...navigator.languages].map((name) => (name || "").slice(0, 2));
 let language = wanted.find((name) => name in LANGUAGES) || "en";
 
 export function chosen() {
@@ -19,7 +20,7 @@ export function t(key, values = {}) {
 
 export function choose(name) {
   language = name;
-  localStorage.setItem("language", name);
+  remember("language", name);
   translate();
 }
 
