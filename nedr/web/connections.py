@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import Counter
+from collections.abc import Iterator
 from typing import Any
 
 from uvicorn.protocols.http.h11_impl import H11Protocol
@@ -32,6 +33,9 @@ class Census:
 
     def __len__(self) -> int:
         return len(self._open)
+
+    def __iter__(self) -> "Iterator[Connection]":
+        return iter(tuple(self._open))
 
     def enter(self, connection: "Connection", address: str) -> None:
         """Take a new connection in, at the cost of another one where a bound is met."""

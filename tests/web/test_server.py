@@ -38,11 +38,11 @@ def serving(*options):
 def test_a_running_request_is_finished_before_the_end():
     data = PHOTO.read_bytes()
     with serving() as (process, port):
-        caller = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+        caller = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
         caller.putrequest("POST", "/v1/dehaze")
         caller.putheader("Content-Length", str(len(data)))
         caller.endheaders(data[:1000])
-        other = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+        other = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
         other.request("GET", "/healthz")  # answered after the first one's head was read
         assert other.getresponse().status == 200
         process.send_signal(signal.SIGTERM)
@@ -51,7 +51,7 @@ def test_a_running_request_is_finished_before_the_end():
         answer = caller.getresponse()
         assert answer.status == 200
         assert answer.read() == nedr.Dehazer(threads=1).dehaze(data)
-        assert process.wait(20) in (0, -signal.SIGTERM)
+        assert process.wait(60) in (0, -signal.SIGTERM)
         lines = [json.loads(line) for line in process.stderr]
         assert {"/healthz", "/v1/dehaze"} <= {line.get("path") for line in lines}
 
