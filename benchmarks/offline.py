@@ -10,6 +10,7 @@ with status 1 when the quickest result takes more than 3 s.
 import argparse
 import functools
 import http.server
+import os
 import shutil
 import sys
 import tempfile
@@ -71,16 +72,24 @@ def first(page: Page, data: bytes) -> tuple[float, float]:
 
 
 def spent() -> float:
-    """Processor seconds of every process of Chromium's."""
-    ticks = 0
+    """Processor seconds of every process of Chromium's below this one."""
+    ticks, parents = dict[int, int](), dict[int, int]()
     for file in Path("/proc").glob("[0-9]*/stat"):
         try:
             name, _, rest = file.read_text().rpartition(")")
         except OSError:
             continue
+        pid, fields = int(file.parent.name), rest.split()
+        parents[pid] = int(fields[1])
         if "chrom" in name:
-            ticks += sum(map(int, rest.split()[11:13]))
-    return ticks / 100
+            ticks[pid] = sum(map(int, fields[11:13]))
+    return sum(used for pid, used in ticks.items() if _is_below(pid, parents)) / 100
+
+
+def _is_below(pid: int, parents: dict[int, int]) -> bool:
+    while pid in parents and pid != os.getpid():
+        pid = parents[pid]
+    return pid == os.getpid()
 
 
 if __name__ == "__main__":
