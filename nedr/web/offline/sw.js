@@ -2,7 +2,8 @@
 importScripts("files.js"); // VERSION, FILES; LATER are kept when they are first used
 
 self.addEventListener("install", (event) => {
-  event.waitUntil(caches.open(VERSION).then((cache) => cache.addAll(FILES)).then(() => self.skipWaiting()));
+  const fresh = FILES.map((name) => new Request(name, { cache: "no-cache" })); // what a browser still holds may be of the old version
+  event.waitUntil(caches.open(VERSION).then((cache) => cache.addAll(fresh)).then(() => self.skipWaiting()));
 });
 
 self.addEventListener("activate", (event) => {

@@ -86,7 +86,7 @@ export default {
   transparentJpeg: "JPEG cannot hold transparency. Choose PNG, TIFF or WebP.",
   refused: "The server refused: {error}",
   dropPictures: "Drop or paste photographs or folders here",
-  privacyHere: "Nothing is uploaded: your browser does the work, on this computer, without a network too.",
+  privacyHere: "Nothing is uploaded: your browser does the work on this device, even without a network.",
   tooManyPixelsHere: "This picture has more pixels than this browser can hold.",
   clipsHere: "Videos need the program on a computer; this page takes photographs.",
   engineFailed: "The browser could not do it: {error}",
