@@ -22,6 +22,13 @@ if TYPE_CHECKING:
     from nedr.video.formats import Encoding
 
 
+# Options that say nothing of one picture without a name; --every is left, which has a value of its own.
+_UNFIT_FOR_PIPES = (
+    *("map", "compare", "json", "watch", "report", "dry_run", "include", "exclude", "limit", "keep_time"),
+    *("start", "end", "codec", "crf", "chroma", "deinterlace", "drop_stream"),
+)
+
+
 def _dehaze_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "photos",
@@ -256,10 +263,11 @@ def _pipe(arguments: argparse.Namespace) -> int:
     from nedr.album.sources import is_pipe
     from nedr.inference.dehazer import Dehazer
 
-    unfit = ("map", "compare", "json", "watch", "report", "dry_run")
     one = len(arguments.photos) == 1 and (arguments.photos[0] == "-" or is_pipe(arguments.photos[0]))
-    if not one or any(getattr(arguments, name) for name in unfit):
-        raise UsageError("a pipe takes one picture or --raw frames and gives just that: nedr - < IN > OUT")
+    unfit = [f"--{name.replace('_', '-')}" for name in _UNFIT_FOR_PIPES if getattr(arguments, name)]
+    if not one or unfit:
+        advice = f" (leave out {', '.join(unfit)})" if unfit else ""
+        raise UsageError(f"a pipe takes one picture or --raw frames and gives just that: nedr - < IN > OUT{advice}")
     output = None if arguments.output == "-" else arguments.output
     if output is None and sys.stdout.isatty():
         raise UsageError("a picture is not written to a terminal: say where with > OUT or -o FILE")

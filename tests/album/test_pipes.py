@@ -72,6 +72,12 @@ def test_a_pipe_goes_alone(nedr, words):
     assert (done.returncode, done.stdout) == (2, b"")
 
 
+def test_an_option_that_a_pipe_has_no_use_for_is_named(nedr):
+    done = nedr("-", "--codec", "av1", "--keep-time")
+    assert done.returncode == 2
+    assert done.stderr.rstrip().endswith(b"(leave out --keep-time, --codec)")
+
+
 @pytest.mark.skipif(os.name == "nt", reason="needs a shell that closes files")
 def test_a_closed_input_is_a_wrong_call(weights):
     command = f'"{sys.executable}" -m nedr - --weights "{weights}" <&-'
