@@ -16,16 +16,20 @@ from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
 from nedr.inference.dehazer import Dehazer
+from nedr.model.heads import SLOPE
+from nedr.model.kan import KANLinear
 from nedr.model.nedr import NeDR
 from nedr.pictures.arrays import Array
+from nedr.training.calibrate import parameters_of
 from nedr.training.validation import TorchNetwork, Validation
 
 ACTIVATIONS = (F.leaky_relu, F.gelu)
+RARE = 0.001  # share of values above 0 under which a unit is started anew
 
-# What is replaced by its mean, of each box: KAN-CID's output, IDRM's position code, what DREM calls redundant.
+# What is replaced by its mean, of each box: KAN-CID's output, what position adds to IDRM, what DREM calls redundant.
 BOXES: Mapping[str, Callable[[str], bool]] = {
     "KAN-CID": lambda name: name.startswith("kan_cid.") and name.count(".") == 1,
-    "IDRM position": lambda name: name == "idrm.position",
+    "IDRM position": lambda name: name in ("idrm.gain", "idrm.position"),
     "DREM": lambda name: name == "drem.redundant",
 }
 
@@ -35,9 +39,51 @@ def dead_units(model: NeDR, pictures: Iterable[Array]) -> dict[str, tuple[int, i
 
     pictures: (H, W, 3) uint8, of which the network sees what it is shown of any picture.
     """
-    with _Highest(model) as highest:
+    highest: dict[str, Tensor] = {}
+
+    def look(name: str, values: Tensor, own: bool) -> None:
+        most = values.amax(dim=1)
+        highest[name] = torch.maximum(highest.get(name, most), most)
+
+    with _BeforeActivations(model, look):
         _see(model, pictures)
-    return {name: (int((most <= 0).sum()), len(most)) for name, most in highest.values.items()}
+    return {name: (int((most <= 0).sum()), len(most)) for name, most in highest.items()}
+
+
+@torch.no_grad()
+def revive(model: NeDR, views: Tensor) -> dict[str, int]:
+    """Centre the units that hardly ever fire over `views` (B, 3, H, W), in place; returns how many of each layer.
+
+    Such a unit answers SLOPE of its value, whatever the picture. It gets a mean of 0 and a spread with which it says
+    about as much as before, but at least a part of what its neighbours have: its kink lies among its values again.
+    """
+    seen: dict[str, Tensor] = {}
+
+    def look(name: str, values: Tensor, own: bool) -> None:
+        if own:
+            seen[name] = values
+
+    with _BeforeActivations(model, look):
+        model(views)
+    modules = dict(model.named_modules())
+    revived = {name: _centre(modules[name], values) for name, values in seen.items()}
+    return {name: count for name, count in revived.items() if count}
+
+
+def _centre(module: nn.Module, values: Tensor) -> int:
+    """Centre the units of a layer of whose `values` (units, ...) next to none is above 0; returns their number."""
+    dead = (values > 0).float().mean(dim=1) < RARE
+    if not dead.any() or dead.all() or not isinstance(module, nn.Conv2d | nn.Linear | KANLinear):
+        return 0
+    weights, bias = parameters_of(module)
+    assert bias is not None
+    mean, deviation = values.mean(dim=1), values.std(dim=1).clamp_min(1e-6)
+    least = 0.3 * deviation[~dead].median() / deviation
+    scale = torch.where(dead, least.clamp(2.0 * SLOPE, 1.0), 1.0)
+    for weight in weights:
+        weight.mul_(scale.view(-1, *[1] * (weight.dim() - 1)))
+    bias.copy_(torch.where(dead, (bias - mean) * scale, bias))
+    return int(dead.sum())
 
 
 def shares(model: NeDR, validation: Validation) -> dict[str, dict[str, float]]:
@@ -87,15 +133,18 @@ def replaced(model: NeDR, constants: Mapping[str, Tensor]) -> Iterator[None]:
         yield
 
 
-class _Highest(TorchFunctionMode):
-    """Meanwhile the highest value of every unit before its activation is kept: {layer: (units,)}."""
+class _BeforeActivations(TorchFunctionMode):
+    """Meanwhile `look(layer, values, own)` is told of every value before an activation, as (units, all else).
 
-    def __init__(self, model: NeDR) -> None:
+    The layer is the module that answered last; `own` says that the values are its answer and nothing besides.
+    """
+
+    def __init__(self, model: NeDR, look: Callable[[str, Tensor, bool], None]) -> None:
         super().__init__()
-        self.values: dict[str, Tensor] = {}
-        self._model, self._last, self._stack = model, "", ExitStack()
+        self._model, self._look, self._stack = model, look, ExitStack()
+        self._last, self._answer = "", torch.empty(0)
 
-    def __enter__(self) -> "_Highest":
+    def __enter__(self) -> "_BeforeActivations":
         self._stack.enter_context(_hooked((module, self._passed(name)) for name, module in self._model.named_modules()))
         super().__enter__()  # type: ignore[no-untyped-call]
         return self
@@ -108,15 +157,14 @@ class _Highest(TorchFunctionMode):
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         if func in ACTIVATIONS and not self._last.startswith("encoder"):
-            most = _by_unit(self._last, args[0]).amax(dim=1)
-            self.values[self._last] = torch.maximum(self.values.get(self._last, most), most)
+            self._look(self._last, _by_unit(self._last, args[0]), args[0] is self._answer)
         return func(*args, **(kwargs or {}))
 
     def _passed(self, name: str) -> Callable[..., None]:
-        """A hook that notes which module was the last to answer: what it said is what an activation is given."""
+        """A hook that notes which module was the last to answer, and what."""
 
-        def note(*_: Any) -> None:
-            self._last = name
+        def note(module: nn.Module, inputs: Any, output: Any) -> None:
+            self._last, self._answer = name, output
 
         return note
 

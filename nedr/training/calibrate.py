@@ -58,7 +58,7 @@ class _Scaled:
         self.spread, self.done = spread, False
 
     def __call__(self, module: nn.Module, inputs: tuple[Any, ...], output: Tensor) -> Tensor | None:
-        weights, bias = _parameters(module)
+        weights, bias = parameters_of(module)
         if self.done or not any(weight.any() for weight in weights):  # zero on purpose
             return None
         self.done = True
@@ -70,7 +70,7 @@ class _Scaled:
         return output * scale
 
 
-def _parameters(module: nn.Module) -> tuple[list[Tensor], Tensor | None]:
+def parameters_of(module: nn.Module) -> tuple[list[Tensor], Tensor | None]:
     """A layer's kernels and its bias, if it has one."""
     if isinstance(module, KANLinear):
         return [module.base.weight, module.spline.weight], module.base.bias

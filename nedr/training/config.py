@@ -29,7 +29,9 @@ class OptimConfig:
     warm: int = 300  # steps of linear increase
     frozen: int = 0  # first steps in which the encoder, which comes trained, stays as it is: a third cheaper
     decay: int = 6_000  # steps of decay at the end: a run can be prolonged up to where they begin
+    encoder_every: int = 1  # the encoder learns in one of so many steps; the others are a third cheaper
     encoder_rate: float = 1e-4
+    revive: bool = False  # units of the published weights a run starts from that never fire are centred first
     rate: float = 4e-4
     muon: bool = True  # kernels of the decoder take orthogonal steps
     muon_rate: float = 1e-3
@@ -41,6 +43,8 @@ class OptimConfig:
     def __post_init__(self) -> None:
         if not 0 < self.warm + self.decay <= self.steps:
             raise ValueError(f"expected 0 < warm + decay <= steps, found {self.warm} + {self.decay} and {self.steps}")
+        if self.encoder_every < 1:
+            raise ValueError(f"expected encoder_every >= 1, found {self.encoder_every}")
 
 
 @dataclass(frozen=True)

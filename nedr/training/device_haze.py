@@ -158,7 +158,15 @@ def labelled_depth(image: Tensor, far: Tensor, sky: Tensor, dice: Dice) -> Tenso
     outside = sky < 0.5
     skyline = torch.where(outside, depth, 1e-3).amax(dim=(2, 3), keepdim=True).clamp_min(1e-3)
     reach = dice.uniform(0.6, 1.0) / skyline
-    return torch.where(outside, depth * reach, 1.0).clamp(0.02, 1.0)
+    shallow = torch.where(dice.chance(0.6), dice.uniform(0.0, 0.8), 0.0)
+    return torch.where(outside, depth * reach, 1.0 - shallow * heights(~outside)).clamp(0.02, 1.0)
+
+
+def heights(sky: Tensor) -> Tensor:
+    """`synthesis.heights` on a batch: sky (B, 1, H, W) bool -> (B, 1, H, 1)."""
+    rows = torch.arange(sky.shape[-2], device=sky.device, dtype=torch.float32)
+    lowest = torch.where(sky.any(dim=-1), rows + 1.0, 1.0).amax(dim=-1)[..., None, None]
+    return (1.0 - rows[:, None] / lowest).clamp(0.0, 1.0)
 
 
 def guided(guide: Tensor, values: Tensor, radius: int) -> Tensor:
@@ -299,7 +307,8 @@ def put_on_top(
     hazy: Tensor, sky: Tensor, config: HazeConfig, dice: Dice, overlays: Overlays, *, fog: Tensor, uneven: Tensor
 ) -> tuple[Tensor, Tensor]:
     """`synthesis.put_on_top` on a batch: what outshines or covers haze, and the weight (B, 1, H, W) that is left."""
-    weight, share = 1.0 - 0.5 * sky.clamp_min(0.0), sky.clamp_min(0.0) * dice.uniform(0.6, 1.0)
+    known = sky.clamp_min(0.0)
+    weight, share = 1.0 - (1.0 - config.sky) * known, known * dice.uniform(0.6, 1.0)
     one = torch.ones_like(dice.uniform(0.0, 1.0))
     tones = torch.cat([one, dice.uniform(0.97, 1.0), dice.uniform(0.93, 1.0)], dim=1)
     burnt = dice.chance(config.burnt) & uneven & (sky >= 0)

@@ -41,6 +41,7 @@ class HazeConfig:
     lit: float = 0.35  # probability that A varies over the picture: lit from a side, from above, by a lamp, or unevenly
     linear: float = 0.4  # probability that scene and airlight mix as light does, before the camera's gamma
     occluded: float = 0.33  # probability that something lies on the picture: bars, captions, a dashboard (`occlusion`)
+    sky: float = 1.0  # what an open sky counts in the losses, where it is known
     burnt: float = 0.12  # probability of a sky that outshines the haze before it, where a sky is known
     fog: float = 0.04  # probability of dense fog before a dark scene, with lamps in it
     aerial: float = 0.5  # probability that an unmeasured clear picture keeps some natural veil, as most outdoor ones do
@@ -130,15 +131,25 @@ def uneven_light(airlight: Array, height: int, width: int, rng: np.random.Genera
 def labelled_depth(image: Array, far: Array, sky: Array, rng: np.random.Generator) -> Array:
     """Depth (H, W) in (0, 1] of an outdoor picture from its relative distance and sky, both (H, W) in [0, 1].
 
-    d = near / (1 - (1 - near) 0.92 far), guided by the picture (He & Sun 2013), the sky at 1. `near` is the nearest
-    thing's share of the farthest's distance: small in a street, large from a hill.
+    d = near / (1 - (1 - near) 0.92 far), guided by the picture (He & Sun 2013). `near` is the nearest thing's share of
+    the farthest's distance: small in a street, large from a hill. The sky is at 1, or nearer the higher it is, as haze
+    that lies on the ground is thinner upwards.
     """
     near = rng.uniform(0.06, 0.25) if rng.random() < 0.75 else rng.uniform(0.25, 0.8)
     depth = near / (1.0 - (1.0 - near) * 0.92 * far)
     depth = guided(image.mean(axis=-1), depth.astype(np.float32), max(2, image.shape[1] // 32))
     skyline = float(depth[sky < 0.5].max(initial=1e-3))  # the farthest that is not sky, which lies before it
     reach = rng.uniform(0.6, 1.0) / skyline if (sky < 0.5).any() else 1.0
-    return np.asarray(np.where(sky >= 0.5, 1.0, depth * reach).clip(0.02, 1.0), np.float32)
+    shallow = rng.uniform(0.0, 0.8) if rng.random() < 0.6 else 0.0
+    above = 1.0 - shallow * heights(sky)
+    return np.asarray(np.where(sky >= 0.5, above, depth * reach).clip(0.02, 1.0), np.float32)
+
+
+def heights(sky: Array) -> Array:
+    """How high each row lies above the lowest sky (H, 1), 0 there and below, 1 at the upper edge; sky (H, W)."""
+    rows = np.flatnonzero((sky >= 0.5).any(axis=1))
+    lowest = int(rows[-1]) + 1 if rows.size else 1
+    return (1.0 - np.arange(len(sky), dtype=np.float32) / np.float32(lowest)).clip(0.0, 1.0)[:, None]
 
 
 def guided(guide: Array, values: Array, radius: int) -> Array:
@@ -334,7 +345,7 @@ def put_on_top(
     hazy: Array, sky: Array | None, config: HazeConfig, rng: np.random.Generator, *, lamps: bool
 ) -> tuple[Array, Array]:
     """What outshines or covers the haze, and the weight (H, W) that is left to each pixel."""
-    weight = np.ones(hazy.shape[:2], np.float32) if sky is None else (1.0 - 0.5 * sky).astype(np.float32)
+    weight = np.ones(hazy.shape[:2], np.float32) if sky is None else (1.0 - (1.0 - config.sky) * sky).astype(np.float32)
     if sky is not None and rng.random() < config.burnt:
         white = rng.uniform(0.9, 1.0) * np.array([1.0, rng.uniform(0.97, 1.0), rng.uniform(0.93, 1.0)])
         share = sky[..., None] * rng.uniform(0.6, 1.0)

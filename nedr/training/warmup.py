@@ -18,6 +18,7 @@ from nedr.model.nedr import NeDR, NeDRConfig, scene_radiance
 from nedr.model.resample import averaged
 from nedr.training import config as configuration
 from nedr.training import losses
+from nedr.training.alive import revive
 from nedr.training.calibrate import calibrate
 from nedr.training.checkpoint import (
     encoder_of,
@@ -125,6 +126,8 @@ class Run:
         self.views = Counter(known or {})  # learnt from so far, by stage and size
         if paths.init is None or is_first_format(paths.init):
             calibrate(self.model, first_views(config, paths).to(self.fabric.device))
+        elif config.optim.revive:
+            revive(self.model, first_views(config, paths).to(self.fabric.device))
         self.average = AveragedModel(self.model, multi_avg_fn=get_ema_multi_avg_fn(config.optim.ema))  # type: ignore[no-untyped-call]
         self.optimizer = self.ready(build_optimizer(self.model, config.optim))
         self.step = 0
@@ -189,7 +192,8 @@ class Run:
     def advance(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """One optimiser step; returns every term and their total. Raises NedrError when the loss is not a number."""
         self.model.train()
-        self.model.encoder.requires_grad_(self.step >= self.config.optim.frozen)
+        optim = self.config.optim
+        self.model.encoder.requires_grad_(self.step >= optim.frozen and self.step % optim.encoder_every == 0)
         with self.fabric.autocast():
             lattice = draw_lattice(batch["hazy"].shape, self.config.data.strides, self.config.seed, self.step)
             terms = warmup_losses(self.model, batch, self.config.loss, lattice)

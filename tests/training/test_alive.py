@@ -8,7 +8,7 @@ torch = pytest.importorskip("torch")
 from PIL import Image  # noqa: E402
 
 from nedr.model.nedr import NeDR  # noqa: E402
-from nedr.training.alive import BOXES, box_means, dead_units, replaced, shares  # noqa: E402
+from nedr.training.alive import BOXES, box_means, dead_units, replaced, revive, shares  # noqa: E402
 from nedr.training.validation import TorchNetwork, Validation  # noqa: E402
 
 
@@ -37,7 +37,7 @@ def test_a_unit_that_never_fires_is_counted_where_it_is(model):
     assert changed["idrm.hidden.0"] == 1 - (before["idrm.hidden.0"][0] == 8)
     assert after["airlight_head.hidden"] == (64, 64)
     assert after["kan_cid.2.expand"][0] >= 2
-    assert after["drem.blocks.0.layers.0"] == before["drem.blocks.0.layers.0"]
+    assert after["density_head.hidden"] == before["density_head.hidden"]
 
 
 def test_every_activation_of_the_decoder_is_seen(model):
@@ -94,3 +94,21 @@ def test_what_an_ablation_left_out_is_left_out(tiny_config):
     model = NeDR(replace(tiny_config, kan_cid=False, drem=False, idrm=False)).eval()
     assert box_means(model, pictures(1)) == {}
     assert dead_units(model, pictures(1))
+
+
+def test_units_that_never_fire_are_centred_and_the_others_left(model):
+    views = torch.rand(4, 3, 96, 128)
+    with torch.no_grad():
+        model.drem.gather.bias[:3] -= 1e4
+        model.airlight_head.second.bias[5] -= 1e4
+        model.kan_cid[2].expand.base.bias[:2] -= 1e4
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    revived = revive(model, views)
+    assert revived["drem.gather"] >= 3
+    assert revived["airlight_head.second"] >= 1
+    assert revived["kan_cid.2.expand"] >= 2
+    after = model.state_dict()
+    changed = (after["drem.gather.bias"] != before["drem.gather.bias"]).nonzero().flatten().tolist()
+    assert {0, 1, 2} <= set(changed)
+    assert len(changed) == revived["drem.gather"]
+    assert "drem.gather" not in revive(model, views)
