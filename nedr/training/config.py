@@ -101,6 +101,7 @@ class LogConfig:
     scalars: int = 20
     pictures: int = 500
     validate: int = 1_000
+    alive: int = 5_000  # dead units, and the share of each of the paper's boxes: five validations
     checkpoint: int = 200
 
 

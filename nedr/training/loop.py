@@ -10,6 +10,7 @@ from lightning_fabric import Fabric
 from torch import Tensor
 
 from nedr.errors import NedrError, UsageError
+from nedr.training.alive import dead_units, shares
 from nedr.training.config import Paths, TrainConfig
 from nedr.training.stream import batches, packed_samples
 from nedr.training.unpaired import UnpairedRun
@@ -112,3 +113,15 @@ def report(run: Run, batch: dict[str, Tensor], validation: Validation | None, lo
         for name, value in validation.scores(run.averaged).items():
             log.add_scalar(f"psnr/{name}", value, run.step)
             print(f"step {run.step}  {name}  {value:.2f} dB", flush=True)
+    if validation and (run.step % every.alive == 0 or last):
+        log_alive(run, validation, log)
+
+
+def log_alive(run: Run, validation: Validation, log: "SummaryWriter") -> None:
+    """Write the share of dead units of each layer, and what each of the paper's boxes adds on each set, in dB."""
+    for layer, (dead, units) in dead_units(run.averaged, validation.hazy()).items():
+        log.add_scalar(f"dead/{layer}", dead / units, run.step)
+    for box, sets in shares(run.averaged, validation).items():
+        for name, decibels in sets.items():
+            log.add_scalar(f"share/{box}/{name}", decibels, run.step)
+        print(f"step {run.step}  {box} adds {sum(sets.values()) / len(sets):.2f} dB", flush=True)

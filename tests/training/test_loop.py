@@ -118,10 +118,14 @@ def test_rate_rises_stays_and_falls():
 
 def test_validation_scores_and_logs(config, clear, tmp_path, capsys):
     (tmp_path / "pairs.csv").write_text("set,hazy,clear\nmine,clear/0.png,clear/1.png\n")
-    config = dataclasses.replace(config, log=dataclasses.replace(config.log, validate=3))
+    config = dataclasses.replace(config, log=dataclasses.replace(config.log, validate=3, alive=3))
     loop.fit(config, Paths(tmp_path / "run", clear, validation=tmp_path / "pairs.csv"), progress=False)
-    assert "step 3  mine" in capsys.readouterr().out
-    assert list((tmp_path / "run/log").iterdir())
+    printed = capsys.readouterr().out
+    assert "step 3  mine" in printed
+    assert "step 3  DREM adds" in printed
+    (events,) = (tmp_path / "run/log").iterdir()
+    logged = events.read_bytes()
+    assert all(tag in logged for tag in (b"psnr/mine", b"dead/drem.gather", b"share/IDRM position/mine"))
 
 
 def test_weights_carry_their_configuration_and_refuse_strangers(tiny_config, tmp_path):
