@@ -2,12 +2,10 @@
 
     y(x) = sum_k w_k(x) F_MLP(unfold3x3(E')_k, x - x_k, PE(x - x_k), c),   k over the 4 nearest cells of the coarse grid
 
-with w_k the area of the rectangle opposite to k (local ensemble, sums to 1) and c the size of a query cell. Coordinates
-enter F_MLP's first layer twice: added to the features' part, as in a layer over all of them concatenated, and as a gain
-on it (FiLM, Perez et al. 2018), so that one place in a cell can read other features than another; a sum alone learnt to
-do neither. Three exact identities keep it cheap: the first layer is linear in its features, so their part is a 3x3
-convolution on the coarse grid; each coordinate part is a sum of a function of x and one of y, so a whole lattice needs
-only one of each per column and row; and the last layer commutes with the sum over k.
+with w_k the area of the rectangle opposite to k (local ensemble, sums to 1) and c the size of a query cell. Three exact
+identities keep it cheap: the first layer is linear in its concatenated inputs, so its feature part is a 3x3 convolution
+on the coarse grid; its coordinate part is a sum of a function of x and one of y, so a whole lattice needs only one of
+each per column and row; and the last layer commutes with the sum over k.
 """
 
 import math
@@ -31,7 +29,7 @@ def positional_encoding(offset: Tensor, cell: Tensor) -> Tensor:
 
 
 class PositionCode(nn.Module):
-    """A coordinate part of F_MLP's first layer, W_r [r, PE(r)] + W_c c: a sum of one term for x and one for y."""
+    """The coordinate part of F_MLP's first layer, W_r [r, PE(r)] + W_c c: a sum of one term for x and one for y."""
 
     def __init__(self, outputs: int) -> None:
         super().__init__()
@@ -51,9 +49,7 @@ class IDRM(nn.Module):
     def __init__(self, features: int, hidden: tuple[int, ...], outputs: int) -> None:
         super().__init__()
         self.first_features = nn.Conv2d(features, hidden[0], 3, padding=1, padding_mode="replicate")
-        self.gain, self.position = PositionCode(hidden[0]), PositionCode(hidden[0])
-        for line in (self.gain.across, self.gain.down):
-            nn.init.zeros_(line.weight)
+        self.position = PositionCode(hidden[0])
         self.hidden = nn.ModuleList(nn.Linear(i, o) for i, o in pairwise(hidden))
         self.last = nn.Linear(hidden[-1], outputs)
 
@@ -78,8 +74,8 @@ class IDRM(nn.Module):
             x, y = index[..., 0].clamp(0, width + 1), index[..., 1].clamp(0, height + 1)
             offset = fraction - corner
             weight = (1.0 - offset.abs()).prod(-1, keepdim=True)
-            place = offset[..., 0], offset[..., 1], (size[0], size[1])
-            total = total + weight * self._hidden(cells[batch, y, x], *place)
+            code = self.position(offset[..., 0], offset[..., 1], (size[0], size[1]))
+            total = total + weight * self._hidden(cells[batch, y, x] + code)
         answer: Tensor = self.last(total)
         return answer
 
@@ -97,7 +93,7 @@ class IDRM(nn.Module):
             for dx in (0, 1):
                 corner = rows.index_select(2, left + dx)
                 weight = (1.0 - (down - dy).abs())[:, None, None] * (1.0 - (across - dx).abs())[None, :, None]
-                total = total + weight * self._hidden(corner, across - dx, down - dy, (wide, tall))
+                total = total + weight * self._hidden(corner + self.position(across - dx, down - dy, (wide, tall)))
         answer: Tensor = self.last(total)
         return answer.permute(0, 3, 1, 2)
 
@@ -105,9 +101,7 @@ class IDRM(nn.Module):
         """W_f unfold3x3(E') with one more cell around: (B, h + 2, w + 2, hidden)."""
         return F.pad(self.first_features(grid), (1, 1, 1, 1), mode="replicate").permute(0, 2, 3, 1)
 
-    def _hidden(self, cells: Tensor, across: Tensor, down: Tensor, size: tuple[Tensor, Tensor]) -> Tensor:
-        """F_MLP before its last layer, from the features' part of the first (..., C) and where in its cell it is asked."""
-        x = cells * (1.0 + self.gain(across, down, size)) + self.position(across, down, size)
+    def _hidden(self, x: Tensor) -> Tensor:
         x = F.leaky_relu(x, SLOPE)
         for layer in self.hidden:
             x = F.leaky_relu(layer(x), SLOPE)

@@ -36,7 +36,7 @@ class NeDRConfig:
 
     encoder: Literal["lite0", "lite3"] = "lite0"
     widths: tuple[int, int, int, int] = (16, 48, 96, 96)  # decoder channels at strides 4, 8, 16, 32
-    grid_stride: int = 16  # of the coarse grid E' that the IDRM decodes
+    grid_stride: int = 8  # of the coarse grid E' that the IDRM decodes
     lattice_stride: int = 4  # of the lattice on which the field is asked for, unless another is named
     dropout: float = 0.0  # inside KAN-CID
     idrm_hidden: tuple[int, ...] = (96, 64)  # widths of F_MLP

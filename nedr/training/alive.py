@@ -26,10 +26,11 @@ from nedr.training.validation import TorchNetwork, Validation
 ACTIVATIONS = (F.leaky_relu, F.gelu)
 RARE = 0.001  # share of values above 0 under which a unit is started anew
 
-# What is replaced by its mean, of each box: KAN-CID's output, what position adds to IDRM, what DREM calls redundant.
+# What is replaced by its mean: what KAN-CID and IDRM answer, IDRM's position code, what DREM calls redundant.
 BOXES: Mapping[str, Callable[[str], bool]] = {
     "KAN-CID": lambda name: name.startswith("kan_cid.") and name.count(".") == 1,
-    "IDRM position": lambda name: name in ("idrm.gain", "idrm.position"),
+    "IDRM": lambda name: name == "idrm.last",
+    "IDRM position": lambda name: name == "idrm.position",
     "DREM": lambda name: name == "drem.redundant",
 }
 

@@ -10,7 +10,6 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from nedr.errors import NedrError
-from nedr.model.idrm import IDRM
 from nedr.model.nedr import NeDR, NeDRConfig
 from nedr.model.rehaze import Rehazing, RehazingConfig
 from nedr.training import config as configuration
@@ -107,9 +106,5 @@ def load_published(path: str | Path) -> NeDR | Rehazing:
         model = Rehazing(configuration.from_dict(RehazingConfig, config, where=str(path)))
     else:
         raise NedrError(f"{path}: expected nedr weights ({FORMAT}), found {metadata.get('format', 'another file')!r}")
-    if isinstance(model.get_submodule("idrm") if isinstance(model, NeDR) else None, IDRM):
-        for name, value in model.state_dict().items():
-            if name.startswith("idrm.gain."):  # files of before it: a gain of 1 everywhere
-                tensors.setdefault(name, torch.zeros_like(value))
     model.load_state_dict(tensors)
     return model.eval()
