@@ -8,7 +8,7 @@ import pytest
 from nedr.errors import ImageError
 from nedr.inference.priors import colour_attenuation_prior, dark_channel_prior
 
-DATA = Path(os.environ.get("NEDR_DATA", Path(__file__).parents[2] / "../shared/data"))
+DATA = Path(os.environ.get("NEDR_DATA", "no folder is named by NEDR_DATA"))
 PRIORS = [dark_channel_prior, colour_attenuation_prior]
 
 
@@ -127,7 +127,7 @@ def test_unusable_arrays_are_named(prior, image):
         prior(image)
 
 
-@pytest.mark.skipif(not (DATA / "pairs.csv").is_file(), reason=f"no validation pictures in {DATA}")
+@pytest.mark.skipif(not (DATA / "pairs.csv").is_file(), reason=f"no validation pairs: {DATA}")
 @pytest.mark.parametrize("prior", PRIORS)
 def test_indoor_haze_is_cleared_by_several_decibels(prior):
     from nedr.pictures import images
