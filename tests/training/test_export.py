@@ -11,6 +11,7 @@ onnx = pytest.importorskip("onnx")
 from nedr.errors import NedrError, UsageError  # noqa: E402
 from nedr.model.nedr import PRESETS, NeDR  # noqa: E402
 from nedr.training import export  # noqa: E402
+from nedr.training.calibrate import calibrate  # noqa: E402
 from nedr.training.checkpoint import save_weights  # noqa: E402
 
 
@@ -80,3 +81,16 @@ def test_paper_preset_exports(tmp_path):
     save_weights(NeDR(PRESETS["paper"]), tmp_path / "paper.safetensors")
     rows = export.export(tmp_path / "paper.safetensors", tmp_path / "paper.onnx")
     assert max(row.largest_difference for row in rows) < export.PARITY_TOLERANCE
+
+
+def test_weights_that_half_precision_would_change_stay_in_single(tiny_config, tmp_path, monkeypatch):
+    torch.manual_seed(0)
+    model = NeDR(tiny_config)
+    calibrate(model, torch.rand(4, 3, 128, 160))
+    save_weights(model, tmp_path / "w.safetensors")
+    monkeypatch.setattr(export, "PARITY_TOLERANCE", 0.02)
+    export.export(tmp_path / "w.safetensors", tmp_path / "half.onnx")
+    monkeypatch.setattr(export, "PARITY_TOLERANCE", 5e-4)
+    parity = export.export(tmp_path / "w.safetensors", tmp_path / "single.onnx")
+    assert max(row.largest_difference for row in parity) <= 5e-4
+    assert (tmp_path / "single.onnx").stat().st_size > (tmp_path / "half.onnx").stat().st_size

@@ -5,6 +5,7 @@ import http.server
 import re
 import shutil
 import threading
+import time
 import zipfile
 from base64 import b64decode
 from io import BytesIO
@@ -116,7 +117,9 @@ def test_what_the_browser_saves_is_what_the_library_gives(page, name):
     given(page, (source.name, source.read_bytes()))
     for strength in (0.5, 1, 1.4):
         found, expected = saved(page, strength, "png"), nedr.dehaze(source, strength=strength)
-        assert apart(found, expected) < (0.5 if name == "rio" else 0.01)  # rio: Adobe RGB, by another converter
+        assert apart(found, expected) < (
+            0.75 if name == "rio" else 0.01
+        )  # rio: Adobe RGB, by another converter, over t
         assert apart(found, Image.open(source)) > 2
     assert Image.open(BytesIO(found)).info.get("icc_profile") == expected.info.get("icc_profile")
 
@@ -182,9 +185,11 @@ def preview(page):
 def test_the_maps_are_the_librarys(page, kind):
     given(page, ("temple.jpg", (EXAMPLES / "temple.jpg").read_bytes()))
     page.locator(f"#shown input[value={kind}]").check(force=True)
-    page.wait_for_timeout(1000)
-    field = nedr.Dehazer().field(EXAMPLES / "temple.jpg")
-    assert apart(preview(page), Image.fromarray(field.preview(768, 1024, kind))) < 0.5
+    expected = Image.fromarray(nedr.Dehazer().field(EXAMPLES / "temple.jpg").preview(768, 1024, kind))
+    patience = time.monotonic() + 60
+    while (difference := apart(preview(page), expected)) >= 0.5 and time.monotonic() < patience:
+        page.wait_for_timeout(200)
+    assert difference < 0.5
     page.locator("#shown input[value=result]").check(force=True)
 
 
