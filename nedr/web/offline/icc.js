@@ -74,7 +74,19 @@ function between(curves, matrix) {
   const toSrgb = (colour) => times(matrix, curves.map((curved, c) => curved(colour[c]))).map((v) => srgb(held(v)));
   const toOwn = (colour) => times(back, colour.map(linear)).map((v, c) => undone(curves[c], held(v)));
   const same = SAMPLES.every((colour) => toSrgb(colour).every((value, c) => Math.abs(value - colour[c]) < 1 / 255));
-  return { toSrgb, toOwn, same, paint: (image) => paint(image, curves, matrix) };
+  return { toSrgb: betweenLevels(toSrgb), toOwn: betweenLevels(toOwn), same, paint: (image) => paint(image, curves, matrix) };
+}
+
+// A conversion as the library has it: exact to 8 bits at whole levels, between these interpolated in all three channels.
+function betweenLevels(convert) {
+  return (colour) => {
+    const levels = colour.map((v) => 255 * held(v)), low = levels.map((v) => Math.floor(Math.min(v, 254))), sum = [0, 0, 0];
+    for (let corner = 0; corner < 8; corner += 1) {
+      const step = [0, 1, 2].map((c) => (corner >> c) & 1), weight = step.reduce((w, s, c) => w * (s ? levels[c] - low[c] : 1 - levels[c] + low[c]), 1);
+      if (weight) convert(low.map((v, c) => (v + step[c]) / 255)).forEach((v, c) => { sum[c] += (weight * Math.round(255 * v)) / 255; });
+    }
+    return sum;
+  };
 }
 
 const STEPS = 4096;
