@@ -65,6 +65,7 @@ class UnpairedConfig:
     """The unpaired stage: where its pictures come from, its networks, and the weight of each term; 0 leaves one out."""
 
     source: Literal["photographs", "its"] = "photographs"  # --hazy and --clear, or RESIDE's ITS rebuilt from --depth
+    holdout: int = 0  # one hazy photograph in so many is never trained on; 0: all are
     cycle: float = 1.0  # hazy -> clear -> hazy and clear -> hazy -> clear
     density: float = 1.0
     depth: float = 1.0  # where supervised, on the depth under drawn haze too
@@ -88,10 +89,20 @@ class UnpairedConfig:
     def __post_init__(self) -> None:
         if self.source == "its" and self.supervised:
             raise ValueError("the ITS protocol has no supervision: expected unpaired.supervised = 0")
+        if self.holdout < 0 or self.holdout == 1:
+            raise ValueError(f"expected holdout 0 or at least 2, found {self.holdout}")
+        if self.perceptual and not self.cycles:
+            raise ValueError("the perceptual term is on the cycles, all of whose terms are 0: expected perceptual = 0")
         if not 0.0 < self.depth_range[0] < self.depth_range[1]:
             raise ValueError(f"depth_range needs 0 < low < high, found {self.depth_range}")
         if self.depth_mean < 0.0:
             raise ValueError(f"expected depth_mean >= 0, found {self.depth_mean}")
+
+    @property
+    def cycles(self) -> bool:
+        """Whether any term needs the cycles, and so D, R and the critics."""
+        terms = (self.cycle, self.density, self.depth, self.adversarial, self.known_haze, self.dark_channel)
+        return any(terms)
 
 
 @dataclass(frozen=True)

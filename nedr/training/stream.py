@@ -18,6 +18,7 @@ from nedr.training.data import (
     SyntheticHaze,
     Together,
     depth_pairs,
+    held_out,
     list_images,
     view_size,
 )
@@ -61,7 +62,8 @@ def samples(config: TrainConfig, paths: Paths) -> Dataset[dict[str, Tensor]]:
         return synthetic
     if not paths.hazy:
         raise UsageError("the unpaired stage learns from hazy photographs: expected --hazy DIR")
-    real = HazyPhotographs(list_images(paths.hazy), config.data, seed=seed)
+    photographs = [p for p in list_images(paths.hazy) if not (unpaired.holdout and held_out(p, unpaired.holdout))]
+    real = HazyPhotographs(photographs, config.data, seed=seed)
     return Together(synthetic, real, DrawnHaze(unpaired.beta, config.haze, seed=seed))
 
 

@@ -1,8 +1,9 @@
 """Mean teacher on real photographs: what the averaged weights find in one is the label of a changed copy of it.
 
-Tarvainen and Valpola, "Mean teachers are better role models" (2017); for haze, Fang et al., CORUN (2024). A label is
-kept only where it can be trusted without a truth: the result's dark channel is lower than the photograph's, and hardly
-anything in it clips.
+Tarvainen and Valpola, "Mean teachers are better role models" (2017); for haze, Fang et al., CORUN (2024). The teacher
+looks at the photograph, at its mirror image and at a smaller view, and says what they have in common; the student
+looks at a copy under more of the same haze, of another size and exposure. A label is kept only where it can be trusted
+without a truth: the result's dark channel is lower than the photograph's, and hardly anything in it clips.
 """
 
 from collections.abc import Callable
@@ -11,30 +12,49 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
-from nedr.model.heads import dark_channel
-from nedr.model.nedr import HazeEstimate, scene_radiance
+from nedr.model.heads import airlight_at, dark_channel
+from nedr.model.nedr import VIEW_MULTIPLE, HazeEstimate, scene_radiance
 
 PATCH = 7  # of the dark channel
 CLIPPED = 0.01  # share of values outside [0, 1] from which a result is not trusted
 FALL = 0.01  # least fall of the mean dark channel
 GAIN, NOISE = 0.15, 0.02  # how far a copy's exposure and its pixels differ from the photograph's
+MORE = 0.6  # of the photograph's optical depth: the most that a copy's haze is thicker
+SMALLER = 0.7  # size of the smaller view
+MIRRORED = (-1.0, 1.0, 1.0, -1.0, 1.0)  # signs of the terms of A(x) in a mirror image: odd in x or not
+
+Network = Callable[..., HazeEstimate]  # a view (B, 3, H, W) and the lattice on which t is asked for
 
 
 class Label(NamedTuple):
-    """What the teacher says: t (B, 1, h, w), J (B, 3, H, W) unclipped, and which pictures it can be trusted on (B,)."""
+    """What the teacher says, t and A(x) as in `HazeEstimate`, and which pictures it can be trusted on (B,)."""
 
     transmission: Tensor
-    clear: Tensor
+    airlight: Tensor
+    terms: Tensor
     trusted: Tensor
 
 
 @torch.no_grad()
-def label(teacher: Callable[[Tensor], HazeEstimate], hazy: Tensor) -> Label:
-    """The teacher's labels of photographs (B, 3, H, W)."""
-    found = teacher(hazy)
-    clear = scene_radiance(hazy, found.transmission, found.airlight, found.terms)
-    return Label(found.transmission, clear, trusted(hazy, clear))
+def label(teacher: Network, hazy: Tensor) -> Label:
+    """The teacher's labels of photographs (B, 3, H, W), t on the lattice it answers on: the mean of three looks."""
+    first = teacher(hazy)
+    lattice = (first.transmission.shape[-2], first.transmission.shape[-1])
+    mirrored, small = teacher(hazy.flip(-1), lattice), teacher(smaller(hazy), lattice)
+    optical = torch.stack([first.transmission, mirrored.transmission.flip(-1), small.transmission]).log().mean(dim=0)
+    airlight = torch.stack([first.airlight, mirrored.airlight, small.airlight]).mean(dim=0)
+    signs = first.terms.new_tensor(MIRRORED)
+    terms = torch.stack([first.terms, mirrored.terms * signs, small.terms]).mean(dim=0)
+    clear = scene_radiance(hazy, optical.exp(), airlight, terms)
+    return Label(optical.exp(), airlight, terms, trusted(hazy, clear))
+
+
+def smaller(view: Tensor) -> Tensor:
+    """The same pictures at about 0.7 of their size, sides still multiples of 32: (B, 3, H, W) -> (B, 3, h, w)."""
+    sides = [max(2 * VIEW_MULTIPLE, VIEW_MULTIPLE * round(SMALLER * side / VIEW_MULTIPLE)) for side in view.shape[-2:]]
+    return F.interpolate(view, sides, mode="bilinear", align_corners=False, antialias=True)
 
 
 def trusted(hazy: Tensor, clear: Tensor) -> Tensor:
@@ -44,20 +64,34 @@ def trusted(hazy: Tensor, clear: Tensor) -> Tensor:
     return (outside < CLIPPED) & (after < before - FALL)
 
 
-def changed(hazy: Tensor, seed: list[int]) -> tuple[Tensor, Tensor]:
-    """A copy of photographs with other exposure and noise, and the gain (B, 1, 1, 1), by which J changes too."""
+class Copy(NamedTuple):
+    """Changed photographs (B, 3, h, w), their t on the label's lattice, and the gain (B, 1, 1, 1) on A and J."""
+
+    hazy: Tensor
+    transmission: Tensor
+    gain: Tensor
+
+
+def changed(hazy: Tensor, known: Label, seed: list[int]) -> Copy:
+    """Photographs under more of their own haze, I t^k + A (1 - t^k), darker, noisier and half of the time smaller."""
     generator = torch.Generator().manual_seed(int(np.random.SeedSequence(seed).generate_state(1)[0]))
-    draw = torch.rand(len(hazy), 1, 1, 1, generator=generator).to(hazy.device)
-    gain = 1.0 - GAIN * draw  # darker only: brighter would clip
-    noise = NOISE * torch.randn(hazy.shape, generator=generator).to(hazy.device)
-    return (hazy * gain + noise).clamp(0.0, 1.0), gain
+    draw = torch.rand(2, len(hazy), 1, 1, 1, generator=generator).to(hazy.device)
+    shrinks = torch.rand(1, generator=generator).item() < 0.5
+    gain, power = 1.0 - GAIN * draw[0], MORE * draw[1]  # darker only: brighter would clip
+    passed = F.interpolate(known.transmission, hazy.shape[-2:], mode="bilinear", align_corners=False) ** power
+    copy = hazy * passed + airlight_at(known.airlight, known.terms, *hazy.shape[-2:]) * (1.0 - passed)
+    copy = smaller(copy) if shrinks else copy
+    noise = NOISE * torch.randn(copy.shape, generator=generator).to(hazy.device)
+    return Copy((copy * gain + noise).clamp(0.0, 1.0), known.transmission ** (1.0 + power), gain)
 
 
-def loss(student: Callable[[Tensor], HazeEstimate], hazy: Tensor, known: Label, seed: list[int]) -> Tensor:
+def loss(student: Network, hazy: Tensor, known: Label, seed: list[int]) -> Tensor:
     """mean over trusted photographs of |t^ - t| + |J^ - J|, the student looking at changed copies; 0 without any."""
-    copy, gain = changed(hazy, seed)
-    found = student(copy)
-    clear = scene_radiance(copy, found.transmission, found.airlight, found.terms)
-    apart = (found.transmission - known.transmission).abs().mean(dim=(1, 2, 3))
-    apart = apart + (clear - gain * known.clear).abs().mean(dim=(1, 2, 3))
+    copy = changed(hazy, known, seed)
+    found = student(copy.hazy, (known.transmission.shape[-2], known.transmission.shape[-1]))
+    said = scene_radiance(copy.hazy, found.transmission, found.airlight, found.terms)
+    lit = copy.gain.flatten(1)
+    truth = scene_radiance(copy.hazy, copy.transmission, known.airlight * lit, known.terms * lit[..., None])
+    apart = (found.transmission - copy.transmission).abs().mean(dim=(1, 2, 3))
+    apart = apart + (said - truth).abs().mean(dim=(1, 2, 3))
     return (apart * known.trusted).sum() / known.trusted.sum().clamp_min(1)

@@ -175,7 +175,9 @@ class UnpairedRun(Run):
         Raises NedrError when a loss is not a number, or when t has collapsed to a constant.
         """
         batch = {name: _laid_out(value) for name, value in batch.items()}
-        self.model.train()
+        self.learning()
+        if not self.weights.cycles:
+            return self.without_cycles(batch)
         if self.step < self.weights.depth_first:
             with torch.no_grad(), self.fabric.autocast():
                 clear, estimate = dehaze(self.model, batch["real"])
@@ -192,6 +194,14 @@ class UnpairedRun(Run):
         rehazed = {"rehazed_transmission_mean": back.transmission.mean()}
         return {**terms, "transmission_spread": spread, **seen, **rehazed}
 
+    def without_cycles(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        """A step of G alone, on drawn haze and by the mean teacher."""
+        with self.fabric.autocast():
+            terms = self.further_terms(batch)
+        total = self.descend(terms, self.optimizer, self.model)
+        self.advanced(batch)
+        return {"total": total, **terms}
+
     def train_generators(self, batch: dict[str, Tensor]) -> tuple[DehazeCycle, RehazeCycle, dict[str, Tensor]]:
         """One step of G and R on both cycles; returns these, and every term."""
         networks, weights = self.networks, self.weights
@@ -200,7 +210,10 @@ class UnpairedRun(Run):
                 there = dehaze_cycle(networks, batch["real"], weights)
                 back = rehaze_cycle(networks, batch, weights)
                 terms = generator_loss(networks, there, back, batch, weights)
-                terms |= cures(there, back, weights) | self.further_terms(batch, back)
+                terms |= cures(there, back, weights) | self.further_terms(batch)
+                if self.phi is not None:
+                    close = losses.perceptual(self.phi, back.clear, batch["clear"])
+                    terms["perceptual"] = weights.perceptual * close
             total = self.descend(terms, self.optimizer, networks.dehaze, networks.rehaze)
         return there, back, {"total": total, **terms}
 
@@ -212,11 +225,11 @@ class UnpairedRun(Run):
         self.descend(terms, self.depth_optimizer, network)
         return terms
 
-    def further_terms(self, batch: dict[str, Tensor], back: RehazeCycle) -> dict[str, Tensor]:
-        """What the paper does not have: supervision on drawn haze, identity, a mean teacher, and a perceptual term."""
+    def further_terms(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        """What the paper does not have and needs no cycle: supervision on drawn haze, identity, a mean teacher."""
         terms, weights = {}, self.weights
         if weights.supervised:
-            supervised = warmup_losses(self.model, batch, self.config.loss)
+            supervised = warmup_losses(self.model, batch, self.config.loss, self.lattice(batch))
             terms = {name: weights.supervised * value for name, value in supervised.items()}
         if weights.identity:
             same, _ = dehaze(self.model, batch["clear"])
@@ -224,8 +237,6 @@ class UnpairedRun(Run):
         if self.weights.teacher:
             known, seed = teacher.label(self.averaged, batch["real"]), [self.config.seed, self.step]
             terms["teacher"] = weights.teacher * teacher.loss(self.model, batch["real"], known, seed)
-        if self.phi is not None:
-            terms["perceptual"] = weights.perceptual * losses.perceptual(self.phi, back.clear, batch["clear"])
         return terms
 
     def train_critics(self, batch: dict[str, Tensor], there: DehazeCycle, back: RehazeCycle) -> dict[str, Tensor]:
@@ -261,7 +272,7 @@ class UnpairedRun(Run):
         if self.flat:
             return
         super().save()
-        if self.fabric.is_global_zero:
+        if self.fabric.is_global_zero and self.weights.cycles:
             save_weights(self.rehazing, self.paths.out / REHAZING, views=self.views)
 
     def state(self) -> dict[str, Any]:

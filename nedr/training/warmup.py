@@ -191,15 +191,22 @@ class Run:
 
     def advance(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """One optimiser step; returns every term and their total. Raises NedrError when the loss is not a number."""
-        self.model.train()
-        optim = self.config.optim
-        self.model.encoder.requires_grad_(self.step >= optim.frozen and self.step % optim.encoder_every == 0)
+        self.learning()
         with self.fabric.autocast():
-            lattice = draw_lattice(batch["hazy"].shape, self.config.data.strides, self.config.seed, self.step)
-            terms = warmup_losses(self.model, batch, self.config.loss, lattice)
+            terms = warmup_losses(self.model, batch, self.config.loss, self.lattice(batch))
         total = self.descend(terms, self.optimizer, self.model)
         self.advanced(batch)
         return {"total": total, **terms}
+
+    def learning(self) -> None:
+        """Let the network learn in this step, its encoder only if it is its turn."""
+        self.model.train()
+        optim = self.config.optim
+        self.model.encoder.requires_grad_(self.step >= optim.frozen and self.step % optim.encoder_every == 0)
+
+    def lattice(self, batch: dict[str, Tensor]) -> tuple[int, int]:
+        """The size of the lattice on which this step asks for t."""
+        return draw_lattice(batch["hazy"].shape, self.config.data.strides, self.config.seed, self.step)
 
     def descend(
         self, terms: dict[str, Tensor], optimizer: torch.optim.Optimizer, *modules: nn.Module, scale: float = 1.0

@@ -8,20 +8,21 @@ from nedr.model.nedr import HazeEstimate, NeDR  # noqa: E402
 from nedr.training import teacher  # noqa: E402
 
 
-def estimate(t, airlight=0.8):
+def estimate(t, airlight=0.8, terms=0.0):
     """A network that finds t everywhere."""
 
-    def network(x):
-        transmission, light = torch.full((len(x), 1, 8, 8), t), torch.full((len(x), 3), airlight)
-        return HazeEstimate(transmission, light, torch.ones(len(x)), torch.zeros(len(x), 3, 5))
+    def network(x, lattice=(8, 8)):
+        transmission, light = torch.full((len(x), 1, *lattice), t), torch.full((len(x), 3), airlight)
+        return HazeEstimate(transmission, light, torch.ones(len(x)), torch.full((len(x), 3, 5), terms))
 
     return network
 
 
 @pytest.fixture
 def hazy():
+    """Pictures under haze of t = 0.5 and A = 0.8."""
     torch.manual_seed(0)
-    return 0.5 * torch.rand(2, 3, 32, 32) + 0.8 * 0.5
+    return 0.5 * torch.rand(2, 3, 96, 96) + 0.8 * 0.5
 
 
 def test_a_result_with_less_haze_is_trusted_and_an_unchanged_or_clipped_one_is_not(hazy):
@@ -31,30 +32,61 @@ def test_a_result_with_less_haze_is_trusted_and_an_unchanged_or_clipped_one_is_n
     assert not teacher.trusted(hazy, hazy + 0.05).any()  # hazier
 
 
-def test_a_student_that_agrees_has_only_the_noise_to_learn(hazy):
+def test_a_label_is_what_three_looks_have_in_common(hazy):
+    looks = []
+
+    def network(x, lattice=(8, 8)):
+        """Of another opinion each time; from left to right t falls and A rises."""
+        looks.append(tuple(x.shape[-2:]))
+        t = torch.linspace(0.8, 0.4, lattice[1]).expand(len(x), 1, *lattice) / len(looks) ** 0.3
+        terms = torch.zeros(len(x), 3, 5)
+        terms[..., 0] = 0.1
+        return HazeEstimate(t, torch.full((len(x), 3), 0.7 + 0.1 * len(looks)), torch.ones(len(x)), terms)
+
+    known = teacher.label(network, hazy)
+    assert looks == [(96, 96), (96, 96), (64, 64)]
+    assert known.airlight.allclose(torch.tensor(0.9))
+    assert known.terms[..., 0].allclose(torch.tensor(0.1 / 3))  # a slope to the left in the mirror image
+    falling = torch.linspace(0.8, 0.4, 8).log()
+    assert known.transmission.log()[0, 0, 0].allclose(
+        (2 * falling + falling.flip(0) - 0.3 * torch.tensor(6.0).log()) / 3
+    )
+
+
+def test_a_copy_lies_under_more_of_the_same_haze(hazy):
+    t, dark = 0.5, torch.zeros_like(hazy) + 0.8 * 0.5  # J = 0
+    known = teacher.label(estimate(t), hazy)
+    sizes = set()
+    for seed in range(6):
+        copy = teacher.changed(dark, known, [1, seed])
+        sizes.add(copy.hazy.shape[-1])
+        thicker = copy.transmission.amax(dim=(1, 2, 3))
+        assert ((thicker <= t) & (thicker >= t**1.6)).all()
+        assert ((copy.gain >= 0.85) & (copy.gain <= 1.0)).all()
+        expected = copy.gain * 0.8 * (1 - thicker[:, None, None, None])
+        assert (copy.hazy - expected).mean().abs() < 0.003
+        assert (copy.hazy - expected).std() == pytest.approx(teacher.NOISE, rel=0.1)
+    assert sizes == {64, 96}
+    assert torch.equal(copy.hazy, teacher.changed(dark, known, [1, 5]).hazy)
+
+
+def test_a_student_that_agrees_has_nothing_to_learn(hazy):
     known = teacher.label(estimate(0.55), hazy)
-    copy, gain = teacher.changed(hazy, [1, 2])
-    assert ((gain >= 0.85) & (gain <= 1.0)).all()
-    assert (copy - gain * hazy).std() == pytest.approx(teacher.NOISE, rel=0.1)
-    again, _ = teacher.changed(hazy, [1, 2])
-    assert torch.equal(copy, again)
+    copy = teacher.changed(hazy, known, [1, 2])
 
-    def agrees(x):
-        found = estimate(0.55)(x)
-        return found._replace(airlight=found.airlight * gain.flatten(1))
+    def agrees(x, lattice):
+        found = estimate(0.55)(x, lattice)
+        return found._replace(transmission=copy.transmission, airlight=found.airlight * copy.gain.flatten(1))
 
-    assert teacher.loss(agrees, hazy, known, [1, 2]) < 0.05
+    assert teacher.loss(agrees, hazy, known, [1, 2]) < 1e-5
     assert teacher.loss(estimate(0.9), hazy, known, [1, 2]) > 0.3
 
 
 def test_what_is_not_trusted_teaches_nothing(hazy, tiny_config):
     model = NeDR(tiny_config)
-    known = teacher.label(estimate(0.55), torch.nn.functional.interpolate(hazy, (64, 64)))
-    known = known._replace(transmission=torch.full((2, 1, 16, 16), 0.5))
-    pictures = torch.nn.functional.interpolate(hazy, (64, 64))
-    one = known._replace(trusted=torch.tensor([True, False]))
-    assert teacher.loss(model, pictures, one, [0]) > 0
-    nothing = teacher.loss(model, pictures, known._replace(trusted=torch.zeros(2, dtype=torch.bool)), [0])
+    known = teacher.label(estimate(0.55), hazy)
+    assert teacher.loss(model, hazy, known._replace(trusted=torch.tensor([True, False])), [0]) > 0
+    nothing = teacher.loss(model, hazy, known._replace(trusted=torch.zeros(2, dtype=torch.bool)), [0])
     assert nothing == 0
     nothing.backward()
     assert not any(p.grad is not None and p.grad.any() for p in model.parameters())
