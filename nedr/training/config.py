@@ -75,9 +75,10 @@ class UnpairedConfig:
     identity: float = 0.0  # a clear picture must stay as it is
     perceptual: float = 0.0  # on the clear pictures' cycle
     known_haze: float = 0.0  # t and A that G finds in rehazed pictures, which are known
-    dark_channel: float = 0.0  # what is left of the dark channel in results, which haze raises
+    dark_channel: float = 0.0  # how far the dark channel of results is from that of clear pictures: haze raises it
     teacher: float = 0.0  # labels of real photographs by the averaged weights, where they can be trusted
     depth_mean: float = 0.0  # D(J) is scaled to this mean, as only its product with beta is seen; 0 leaves it
+    depth_spread: float = 0.0  # and to this deviation, over its mean: what D and G learn from each other grows flat
     beta: tuple[float, float] = (0.6, 1.8)  # densities that rehazing is asked for
     airlight: Literal["estimated", "brightest"] = "estimated"  # of rehazing: as found or drawn, or max(J) as published
     depth_range: tuple[float, float] = (0.05, 3.0)  # what the depth network can say
@@ -95,8 +96,10 @@ class UnpairedConfig:
             raise ValueError("the perceptual term is on the cycles, all of whose terms are 0: expected perceptual = 0")
         if not 0.0 < self.depth_range[0] < self.depth_range[1]:
             raise ValueError(f"depth_range needs 0 < low < high, found {self.depth_range}")
-        if self.depth_mean < 0.0:
-            raise ValueError(f"expected depth_mean >= 0, found {self.depth_mean}")
+        if self.depth_mean < 0.0 or self.depth_spread < 0.0:
+            raise ValueError(f"expected depth_mean and depth_spread >= 0, found {self.depth_mean}, {self.depth_spread}")
+        if self.depth_spread and not self.depth_mean:
+            raise ValueError("depth_spread is a share of depth_mean, which is 0")
 
     @property
     def cycles(self) -> bool:

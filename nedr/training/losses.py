@@ -101,9 +101,12 @@ def known_depth_l1(predicted: Tensor, truth: Tensor) -> Tensor:
     return (predicted - averaged(truth, *predicted.shape[-2:])).abs().mean()
 
 
-def dark_channel_left(picture: Tensor) -> Tensor:
-    """mean of the dark channel (He et al. 2009) of pictures (B, 3, H, W): near 0 outdoors without haze."""
-    return dark_channel(picture, DARK_PATCH).mean()
+def dark_channel_gap(result: Tensor, clear: Tensor) -> Tensor:
+    """mean | dark(J^) - mean dark(J) |, of results that are not clipped against other, clear pictures, (B, 3, H, W).
+
+    The dark channel (He et al. 2009) is low without haze; where too much was taken away, it is below 0.
+    """
+    return (dark_channel(result, DARK_PATCH) - dark_channel(clear, DARK_PATCH).mean()).abs().mean()
 
 
 def known_haze_l1(transmission: Tensor, airlight: Tensor, true_transmission: Tensor, true_airlight: Tensor) -> Tensor:

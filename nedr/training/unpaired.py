@@ -33,6 +33,7 @@ REHAZING = "rehazing.safetensors"
 FLAT = 0.003
 # ... when it does so in as many steps one after another.
 PATIENCE = 50
+LEAST_DEPTH = 0.05  # of the mean, of a depth whose spread is given
 
 
 class Networks(NamedTuple):
@@ -70,13 +71,18 @@ def dehaze(network: NeDR, hazy: Tensor) -> tuple[Tensor, HazeEstimate]:
 
 
 def depth_of(network: DepthNet, clear: Tensor, weights: UnpairedConfig) -> Tensor:
-    """D(J) (B, 1, h, w), scaled to the configured mean of each picture if there is one."""
-    return scaled(network(clear), weights.depth_mean)
+    """D(J) (B, 1, h, w), scaled to the configured mean and spread of each picture if there are any."""
+    return scaled(network(clear), weights)
 
 
-def scaled(distance: Tensor, mean: float) -> Tensor:
-    """A depth (B, 1, h, w) with that mean in each picture; with a mean of 0 as it is."""
-    return distance * (mean / distance.mean(dim=(1, 2, 3), keepdim=True)) if mean else distance
+def scaled(distance: Tensor, weights: UnpairedConfig) -> Tensor:
+    """A depth (B, 1, h, w) with the configured mean in each picture, and deviation over mean; with 0 as it is."""
+    if not weights.depth_mean:
+        return distance
+    relative = distance / distance.mean(dim=(1, 2, 3), keepdim=True) - 1.0
+    if weights.depth_spread:
+        relative = relative * (weights.depth_spread / relative.std(dim=(1, 2, 3), keepdim=True).clamp_min(FLAT))
+    return weights.depth_mean * (1.0 + relative).clamp_min(LEAST_DEPTH)
 
 
 def dehaze_cycle(networks: Networks, hazy: Tensor, weights: UnpairedConfig) -> DehazeCycle:
@@ -114,14 +120,18 @@ def generator_loss(
     return terms
 
 
-def cures(there: DehazeCycle, back: RehazeCycle, weights: UnpairedConfig) -> dict[str, Tensor]:
+def cures(
+    there: DehazeCycle, back: RehazeCycle, batch: dict[str, Tensor], weights: UnpairedConfig
+) -> dict[str, Tensor]:
     """Terms beside the published ones against cycles that a network meets by doing nothing, weighted."""
     terms = {}
     if weights.known_haze:
         said, truth = (back.estimate.transmission, back.estimate.airlight), (back.transmission, back.airlight)
         terms["known_haze"] = weights.known_haze * losses.known_haze_l1(*said, *truth)
     if weights.dark_channel:
-        terms["dark_channel"] = weights.dark_channel * losses.dark_channel_left(there.clear)
+        found = there.estimate
+        result = scene_radiance(batch["real"], found.transmission, found.airlight, found.terms)
+        terms["dark_channel"] = weights.dark_channel * losses.dark_channel_gap(result, batch["clear"])
     return terms
 
 
@@ -139,7 +149,7 @@ def depth_loss(
 
     Where supervised also | d - D(J) |, with d the depth under drawn haze.
     """
-    found = scaled(depth(estimate.transmission, estimate.density).detach(), weights.depth_mean)
+    found = scaled(depth(estimate.transmission, estimate.density).detach(), weights)
     said = depth_of(network, clear.detach(), weights)
     terms = {"depth": weights.depth * losses.depth_l1(said, found, weights.depth_range)}
     if weights.supervised and weights.depth:
@@ -210,7 +220,7 @@ class UnpairedRun(Run):
                 there = dehaze_cycle(networks, batch["real"], weights)
                 back = rehaze_cycle(networks, batch, weights)
                 terms = generator_loss(networks, there, back, batch, weights)
-                terms |= cures(there, back, weights) | self.further_terms(batch)
+                terms |= cures(there, back, batch, weights) | self.further_terms(batch)
                 if self.phi is not None:
                     close = losses.perceptual(self.phi, back.clear, batch["clear"])
                     terms["perceptual"] = weights.perceptual * close

@@ -60,9 +60,10 @@ def test_unpaired_values_by_hand():
     assert losses.known_depth_l1(full(0.8, 2, 1, 1, 2), truth).item() == pytest.approx((0.3 + 0.2) / 2)
     haze = losses.known_haze_l1(full(0.5, 2, 1, 2, 2), full(0.9, 2, 3), full(0.4, 2, 1, 2, 2), full(0.6, 2, 3))
     assert haze.item() == pytest.approx(0.1 + 0.3)
-    picture = full(0.5, 1, 3, 8, 8)
-    picture[:, 2, 4:] = 0.1
-    assert 0.1 < losses.dark_channel_left(picture).item() < 0.3  # half of the rows, and what is near them
+    result, clear = full(0.5, 1, 3, 8, 8), full(0.2, 2, 3, 8, 8)
+    assert losses.dark_channel_gap(result, clear).item() == pytest.approx(0.3)
+    result[:, 2] = -0.1  # too much was taken away
+    assert losses.dark_channel_gap(result, clear).item() == pytest.approx(0.3)
     maps = lambda x: [x, 2 * x]  # noqa: E731
     assert losses.perceptual(maps, a, b).item() == pytest.approx(0.3 / 0.2, rel=1e-3)
 

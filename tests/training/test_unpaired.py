@@ -18,12 +18,12 @@ pytest.importorskip("lightning_fabric")
 from lightning_fabric import Fabric  # noqa: E402
 
 from nedr.errors import NedrError, UsageError  # noqa: E402
-from nedr.model.nedr import depth  # noqa: E402
+from nedr.model.nedr import depth, scene_radiance  # noqa: E402
 from nedr.training import loop, losses, unpaired  # noqa: E402
 from nedr.training.checkpoint import load_checkpoint, load_published, load_weights  # noqa: E402
 from nedr.training.config import LogConfig, OptimConfig, Paths, TrainConfig, UnpairedConfig  # noqa: E402
-from nedr.training.data import DataConfig  # noqa: E402
-from nedr.training.stream import batches  # noqa: E402
+from nedr.training.data import DataConfig, held_out  # noqa: E402
+from nedr.training.stream import batches, samples  # noqa: E402
 from nedr.training.warmup import CHECKPOINT, WEIGHTS  # noqa: E402
 
 STEPS = 6
@@ -157,14 +157,17 @@ def test_known_haze_is_what_was_put_there(run):
     )
     density = batch["drawn_density"].view(-1, 1, 1, 1)
     torch.testing.assert_close(back.transmission, torch.exp(-density * run.networks.depth(batch["clear"])))
-    terms = unpaired.cures(there, back, weights)
+    terms = unpaired.cures(there, back, batch, weights)
     errors = (back.estimate.transmission - back.transmission).abs().mean()
     errors = errors + (back.estimate.airlight - batch["drawn_airlight"]).abs().mean()
     assert terms["known_haze"].item() == pytest.approx(2.0 * errors.item(), rel=1e-4)
-    assert terms["dark_channel"].item() == pytest.approx(0.5 * losses.dark_channel_left(there.clear).item(), rel=1e-4)
+    found = there.estimate
+    result = scene_radiance(batch["real"], found.transmission, found.airlight, found.terms)
+    gap = losses.dark_channel_gap(result, batch["clear"]).item()
+    assert terms["dark_channel"].item() == pytest.approx(0.5 * gap, rel=1e-4)
     terms["known_haze"].backward()
     assert gets_gradient(run.networks.dehaze)
-    assert unpaired.cures(there, back, run.weights) == {}
+    assert unpaired.cures(there, back, batch, run.weights) == {}
 
 
 def test_depth_can_be_held_to_a_mean(run):
@@ -173,6 +176,49 @@ def test_depth_can_be_held_to_a_mean(run):
     torch.testing.assert_close(distance.mean(dim=(1, 2, 3)), torch.full((2,), 0.4))
     free = unpaired.depth_of(run.networks.depth, batch["clear"], run.weights)
     torch.testing.assert_close(distance / free, (distance / free).mean(dim=(1, 2, 3), keepdim=True).expand_as(free))
+
+
+def test_depth_can_be_held_to_a_spread(run):
+    weights, batch = dataclasses.replace(run.weights, depth_mean=0.4, depth_spread=0.2), first_batch(run)
+    free = unpaired.depth_of(run.networks.depth, batch["clear"], run.weights)
+    distance = unpaired.depth_of(run.networks.depth, batch["clear"], weights)
+    torch.testing.assert_close(distance.mean(dim=(1, 2, 3)), torch.full((2,), 0.4))
+    torch.testing.assert_close(distance.std(dim=(1, 2, 3)), torch.full((2,), 0.08))
+    assert torch.corrcoef(torch.stack([distance[0].flatten(), free[0].flatten()]))[0, 1].item() == pytest.approx(
+        1.0, abs=1e-4
+    )
+    constant = unpaired.scaled(torch.ones(1, 1, 4, 4), weights)
+    assert (constant == 0.4).all()  # has no spread to be scaled
+    with pytest.raises(ValueError, match="share of depth_mean"):
+        UnpairedConfig(depth_spread=0.3)
+
+
+def test_without_cycles_only_dehazing_learns(config, paths):
+    terms = {"cycle": 0.0, "density": 0.0, "depth": 0.0, "adversarial": 0.0}
+    with pytest.raises(ValueError, match="perceptual = 0"):
+        dataclasses.replace(config.unpaired, **terms)
+    weights = dataclasses.replace(config.unpaired, **terms, perceptual=0.0)
+    config = dataclasses.replace(config, unpaired=weights)
+    run = loop.begin(config, paths, Fabric(accelerator="cpu", devices=1))
+    before = [values(network) for network in run.networks]
+    said = run.advance(first_batch(run))
+    moving = [moved(network, old) for network, old in zip(run.networks, before, strict=True)]
+    assert moving == [True, False, False, False, False]
+    assert {"teacher", "identity", "radiance_l1", "total"} <= said.keys()
+    loop.fit(config, paths, progress=False)
+    assert load_weights(paths.out / WEIGHTS).config == config.model
+    assert not (paths.out / unpaired.REHAZING).exists()  # it learnt nothing
+
+
+def test_photographs_can_be_held_out(config, paths):
+    pictures = sorted(paths.hazy.iterdir())
+    one_in = next(n for n in range(2, 99) if 0 < sum(held_out(p, n) for p in pictures) < len(pictures))
+    kept = dataclasses.replace(config, unpaired=dataclasses.replace(config.unpaired, holdout=one_in))
+    real = samples(kept, paths).parts[1]
+    assert set(real.pictures) == {p for p in pictures if not held_out(p, one_in)}
+    assert len(samples(config, paths).parts[1].pictures) == len(pictures)
+    with pytest.raises(ValueError, match="holdout"):
+        UnpairedConfig(holdout=1)
 
 
 def test_depth_may_learn_first_and_alone(config, paths):
