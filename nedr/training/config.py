@@ -79,6 +79,7 @@ class UnpairedConfig:
     teacher: float = 0.0  # labels of real photographs by the averaged weights, where they can be trusted
     depth_mean: float = 0.0  # D(J) is scaled to this mean, as only its product with beta is seen; 0 leaves it
     depth_spread: float = 0.0  # and to this deviation, over its mean: what D and G learn from each other grows flat
+    measured_depth: bool = False  # haze is put on measured depth instead of D(J): to see what D costs, no protocol
     beta: tuple[float, float] = (0.6, 1.8)  # densities that rehazing is asked for
     airlight: Literal["estimated", "brightest"] = "estimated"  # of rehazing: as found or drawn, or max(J) as published
     depth_range: tuple[float, float] = (0.05, 3.0)  # what the depth network can say

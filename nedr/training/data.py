@@ -258,7 +258,8 @@ def add_its_haze(clear: Array, depth: Array, rng: np.random.Generator) -> Array:
 class RebuiltITS(Dataset[dict[str, Tensor]]):
     """RESIDE's indoor training set from scenes with measured depth, unpaired: `real` and `clear` (3, H, W).
 
-    The first half of the scenes is hazy, t = exp(-beta d) with d the 8-bit map / 255, the second half clear.
+    The first half of the scenes is hazy, t = exp(-beta d) with d the 8-bit map / 255, the second half clear; its
+    `depth` (1, H, W) is for finding out what limits a run, never for the protocol itself.
     """
 
     def __init__(self, scenes: list[tuple[Path, Path]], data: DataConfig, *, seed: int) -> None:
@@ -273,9 +274,12 @@ class RebuiltITS(Dataset[dict[str, Tensor]]):
         picture, distances = self.hazy[int(rng.integers(len(self.hazy)))]
         box = draw_box(self.data, rng)
         hazy = add_its_haze(read_rgb(picture, box, size), read_depth(distances, box, size), rng)
-        clear = read_rgb(self.clear[int(rng.integers(len(self.clear)))][0], draw_box(self.data, rng), size)
+        picture, distances = self.clear[int(rng.integers(len(self.clear)))]
+        box = draw_box(self.data, rng)
+        clear, depth = read_rgb(picture, box, size), read_depth(distances, box, size)[..., None]
         turned = slice(None, None, -1 if rng.random() < 0.5 else 1)
-        return {"real": _planes(hazy[:, turned]), "clear": _planes(clear[:, turned])}
+        parts = {"real": hazy, "clear": clear, "depth": depth.clip(1.0 / 255.0)}
+        return {name: _planes(values[:, turned]) for name, values in parts.items()}
 
 
 class DrawnHaze(Dataset[dict[str, Tensor]]):

@@ -22,6 +22,7 @@ from nedr.model.encoder import Encoder
 from nedr.model.heads import brightest
 from nedr.model.nedr import HazeEstimate, NeDR, NeDRConfig, depth, displayed, scene_radiance
 from nedr.model.rehaze import Rehaze, Rehazing, RehazingConfig
+from nedr.model.resample import averaged
 from nedr.training import losses, teacher
 from nedr.training.checkpoint import save_weights
 from nedr.training.config import Paths, TrainConfig, UnpairedConfig
@@ -98,6 +99,8 @@ def rehaze_cycle(networks: Networks, batch: dict[str, Tensor], weights: Unpaired
     clear, density = batch["clear"], batch["drawn_density"]
     airlight = brightest(clear) if weights.airlight == "brightest" else batch["drawn_airlight"]
     distance = depth_of(networks.depth, clear, weights)
+    if weights.measured_depth:
+        distance = averaged(batch["depth"], *distance.shape[-2:])
     hazy = networks.rehaze(clear, distance, density, airlight)
     again, estimate = dehaze(networks.dehaze, hazy)
     transmission = torch.exp(-density[:, None, None, None] * distance).detach()

@@ -152,12 +152,13 @@ def test_its_is_rebuilt_without_pairs_and_by_its_rule(tmp_path):
         (tmp_path / name).mkdir()
     for index in range(6):
         Image.new("RGB", (96, 64), (40 * index, 0, 0)).save(tmp_path / f"clear/{index}.png")
-        Image.new("L", (96, 64), 255).save(tmp_path / f"depth/{index}.png")
+        Image.new("L", (96, 64), 255 if index < 3 else 20 * index).save(tmp_path / f"depth/{index}.png")
     data = DataConfig(views=((64, 96),), batch=2)
     its = RebuiltITS(depth_pairs(tmp_path), data, seed=3)
     samples = [its[index] for index in range(60)]
     assert {round(float(s["clear"][0].mean()) * 255) for s in samples} == {120, 160, 200}
     for sample in samples:
+        torch.testing.assert_close(sample["depth"], sample["clear"][:1] / 2)  # that of the clear picture: 20 for 40
         red, green, blue = (float(plane.mean()) for plane in sample["real"])
         assert green == pytest.approx(blue)  # grey A, depth 1: green = A (1 - t), red = that + J t
         assert 0.7 * (1 - np.exp(-0.6)) - 1e-4 < green < 1 - np.exp(-1.8)

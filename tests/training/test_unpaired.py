@@ -170,6 +170,16 @@ def test_known_haze_is_what_was_put_there(run):
     assert unpaired.cures(there, back, batch, run.weights) == {}
 
 
+def test_haze_can_be_put_on_measured_depth(run):
+    batch = first_batch(run)
+    batch["depth"] = torch.linspace(0.1, 1.0, 64).expand(2, 1, 64, 64).contiguous()
+    batch["clear"] = batch["clear"][..., :64, :64]
+    back = unpaired.rehaze_cycle(run.networks, batch, dataclasses.replace(run.weights, measured_depth=True))
+    distance = torch.linspace(0.1, 1.0, 64).unflatten(0, (back.transmission.shape[-1], -1)).mean(dim=1)
+    expected = torch.exp(-batch["drawn_density"][:, None] * distance)
+    torch.testing.assert_close(back.transmission[:, 0, 3], expected)
+
+
 def test_depth_can_be_held_to_a_mean(run):
     weights, batch = dataclasses.replace(run.weights, depth_mean=0.4), first_batch(run)
     distance = unpaired.depth_of(run.networks.depth, batch["clear"], weights)
