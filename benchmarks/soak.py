@@ -3,13 +3,14 @@
     python benchmarks/soak.py [--requests 20000] [--within 3600]
 
 Four callers send small pictures of every format, one of 1 megapixel now and then and rarely one of 24; they keep
-pictures and look at parts of them, forget most of them, have ZIPs and videos made, hang up, and ask for what is refused.
+pictures and look at parts of them, forget most of them, have ZIPs and videos made, hang up, and ask for the impossible.
 Prints the memory of the server and its workers after the first 500 requests and at the end, after so many requests or
 seconds. Ends with status 1 where a status is not the expected one or memory has grown by more than 50 MB.
 """
 
 import argparse
 import http.client
+import itertools
 import json
 import socket
 import sys
@@ -20,7 +21,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from functools import cache
 from io import BytesIO
-from itertools import product
 from pathlib import Path
 
 from bench import SIZES, machine
@@ -60,7 +60,7 @@ def main() -> None:
     start, count, wrong = time.monotonic(), 0, Counter[str]()
     first = 0
     with Server() as server, ThreadPoolExecutor(4) as pool:
-        turns = iter(range(options.requests))
+        turns = itertools.count()
         while count < options.requests and time.monotonic() - start < options.within:
             some = [next(turns) for _ in range(40)]
             for asked in pool.map(lambda turn: list(KINDS[turn % len(KINDS)](server.port, turn)), some):
@@ -174,7 +174,7 @@ def _job(port: int, what: dict[str, object]) -> Asked:
 
 def read(port: int, turn: int) -> Asked:
     """The page and what is told of the server, wholly and by its head alone."""
-    for method, call in product(("GET", "HEAD"), READ):
+    for method, call in itertools.product(("GET", "HEAD"), READ):
         yield f"{method} {call}", ask(port, method, call)[0], 200
 
 
