@@ -247,13 +247,17 @@ class Pool:
     def _greedy(self, caller: str) -> _Place | None:
         """The last waiting place of whoever has most places, if those are at least two more than this caller's."""
         places = Counter(place.caller for place in self._waiting) + self._working
-        waiting = [place for place in reversed(self._waiting) if places[place.caller] >= places[caller] + 2]
+        waiting = [place for place in reversed(self._in_line()) if places[place.caller] >= places[caller] + 2]
         return max(waiting, key=lambda place: places[place.caller], default=None)
+
+    def _in_line(self) -> list[_Place]:
+        """The places that wait, without those whose caller has hung up this moment and who leave it next."""
+        return [place for place in self._waiting if not place.come.done()]
 
     def _let_in(self) -> None:
         """Give every free process to whoever comes next."""
-        while self._waiting:
-            place = min(self._waiting, key=lambda place: self._working[place.caller])
+        while line := self._in_line():
+            place = min(line, key=lambda place: self._working[place.caller])
             extra = 0 if self._working[place.caller] else 1
             if self._working.total() >= self._most + extra:
                 return

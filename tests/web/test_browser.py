@@ -92,6 +92,7 @@ def desktop(browser, address):
 
 def shoot(page, state):
     if SHOTS:
+        page.evaluate("scrollTo(0, 0)")  # what stays in sight lies where the page begins
         page.screenshot(path=f"{SHOTS}/{state}-{page.look}.jpg", type="jpeg", quality=70, full_page=True)
 
 

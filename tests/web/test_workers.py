@@ -183,6 +183,21 @@ def test_work_whose_caller_has_gone_is_ended_and_what_waits_never_starts(tmp_pat
     assert not (tmp_path / "never").exists()
 
 
+def test_a_place_whose_caller_hangs_up_as_its_turn_comes_is_not_lost():
+    async def scene(pool):
+        held = [pool._place("a"), pool._place("b")]
+        waiting = asyncio.create_task(pool.run("c", (number, ())))
+        await asyncio.sleep(0)
+        assert pool.admitted == 3
+        waiting.cancel()
+        for place in held:
+            pool._leave(place)
+        await asyncio.wait([waiting])
+        return waiting.cancelled(), pool.admitted
+
+    assert pooled(scene) == (True, 0)
+
+
 def test_a_caller_with_nothing_at_work_comes_at_once_and_first(tmp_path):
     """Three long works of one caller keep neither another one's work nor its place from it."""
 
