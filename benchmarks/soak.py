@@ -139,6 +139,8 @@ def kept(port: int, turn: int) -> Asked:
     """A picture that is kept, looked at in parts, saved in a ZIP and, mostly, forgotten."""
     status, answer = ask(port, "POST", "/v1/pictures", _small())
     yield "keep", status, 201
+    if status != 201:
+        return
     path = f"/v1/pictures/{json.loads(answer)['id']}"
     for asked in ("strength=0.5&scale=0.5", "region=10,10,60,60", "map=transmission", f"format={FORMATS[turn % 7]}"):
         yield asked, ask(port, "GET", f"{path}/dehazed?{asked}")[0], 200
@@ -154,6 +156,8 @@ def filmed(port: int, turn: int) -> Asked:
         return
     status, answer = ask(port, "POST", "/v1/videos?name=a.mp4", hostile.films()[0])
     yield "video", status, 201
+    if status != 201:
+        return
     path = f"/v1/videos/{json.loads(answer)['id']}"
     yield "still", ask(port, "GET", f"{path}/stills/0")[0], 200
     yield from _job(port, {"video": json.loads(answer)["id"]})
@@ -163,12 +167,14 @@ def filmed(port: int, turn: int) -> Asked:
 def _job(port: int, what: dict[str, object]) -> Asked:
     status, answer = ask(port, "POST", "/v1/jobs", json.dumps(what).encode(), {"Content-Type": "application/json"})
     yield "job", status, 202
+    if status != 202:
+        return
     path = f"/v1/jobs/{json.loads(answer)['id']}"
     if "video" in what:
         yield "events", ask(port, "GET", f"{path}/events")[0], 200  # ends with the job
     status, answer = ask(port, "GET", path)
     yield "state", status, 200
-    yield "result", ask(port, "GET", f"/{json.loads(answer)['file']}")[0], 200
+    yield "result", ask(port, "GET", f"/{json.loads(answer).get('file')}")[0], 200
     yield "end", ask(port, "DELETE", path)[0], 204
 
 

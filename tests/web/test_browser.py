@@ -544,6 +544,7 @@ def test_a_video_is_made_in_the_background_and_found_again_when_the_page_is_load
     page.set_input_files("#files", path)
     done(page, 1)
     put(page, "#strength", 0.7)
+    eventually(page, lambda: page.inner_text("#clipping") != "")
     shoot(page, "video")
     page.click("#clip-start")
     page.wait_for_selector("#jobs li")
