@@ -1,8 +1,10 @@
 """Connections of uvicorn with deadlines and bounds: who does not ask, does not read or comes too often makes room."""
 
 import asyncio
+import socket
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 from uvicorn.protocols.http.h11_impl import H11Protocol
@@ -93,6 +95,9 @@ class Connection(H11Protocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin to wait for a head."""
         super().connection_made(transport)
+        with suppress(OSError):  # it is gone already
+            sock = transport.get_extra_info("socket")
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # a body need not wait for its head, 40 ms
         self._expect(self._census.limits.header_seconds, _SLOW)
         self._census.enter(self, self.client[0] if self.client else "")
 

@@ -1,6 +1,7 @@
 """Processes that do the work, so that it can be ended and its memory given back; fair to all callers."""
 
 import asyncio
+import atexit
 import ctypes
 import multiprocessing
 import os
@@ -43,6 +44,7 @@ class Worker:
         self._here, there = _CONTEXT.Pipe()
         self._process = _CONTEXT.Process(target=_serve, args=(there, weights, niceness), daemon=True)
         self._process.start()
+        atexit.register(self._process.kill)  # multiprocessing would send SIGTERM and wait
         there.close()
         self.resident = 0
 
@@ -71,12 +73,14 @@ class Worker:
 
     def close(self) -> None:
         """Let the process end by itself."""
+        atexit.unregister(self._process.kill)
         self._here.close()
 
 
 def _serve(connection: Connection, weights: str | None, niceness: int) -> None:
     """What a worker's process does: tasks in, results out, until the other end closes."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the server decides
+    for kind in (signal.SIGINT, signal.SIGTERM):  # Ctrl-C and systemd reach all processes; the server decides
+        signal.signal(kind, signal.SIG_IGN)
     if niceness and hasattr(os, "nice"):
         os.nice(niceness)
     dehazer = Dehazer(weights, threads=1)
@@ -135,6 +139,7 @@ class Pool:
         self._working: Counter[str] = Counter()
         self._idle: list[Worker] = []
         self._all: set[Worker] = set()
+        self._kept_ready = 0
         self._threads = self._executor()
         self._ending: set[asyncio.Task[None]] = set()
 
@@ -144,14 +149,24 @@ class Pool:
         return self._working.total() + len(self._waiting)
 
     def warm(self) -> None:
-        """Start the processes that the first callers will need."""
-        while len(self._all) < self._most:
+        """Start all processes that can be at work, and from now on others in place of those that end.
+
+        It takes a second or more of a processor, which is long beside work that takes all of them.
+        """
+        self._kept_ready = self._most + 1
+        self._refill()
+
+    def _refill(self) -> None:
+        while len(self._all) < self._kept_ready:
             self._idle.append(self._started())
 
     def close(self) -> None:
         """End every process; what is asked afterwards starts new ones."""
+        self._kept_ready = 0
         for worker in self._all:
             worker.kill()
+        for worker in self._idle:
+            worker.close()
         self._all.clear()
         self._idle.clear()
         self._threads.shutdown(wait=False, cancel_futures=True)
@@ -232,13 +247,17 @@ class Pool:
     def _greedy(self, caller: str) -> _Place | None:
         """The last waiting place of whoever has most places, if those are at least two more than this caller's."""
         places = Counter(place.caller for place in self._waiting) + self._working
-        waiting = [place for place in reversed(self._waiting) if places[place.caller] >= places[caller] + 2]
+        waiting = [place for place in reversed(self._in_line()) if places[place.caller] >= places[caller] + 2]
         return max(waiting, key=lambda place: places[place.caller], default=None)
+
+    def _in_line(self) -> list[_Place]:
+        """The places that wait, without those whose caller has hung up this moment and who leave it next."""
+        return [place for place in self._waiting if not place.come.done()]
 
     def _let_in(self) -> None:
         """Give every free process to whoever comes next."""
-        while self._waiting:
-            place = min(self._waiting, key=lambda place: self._working[place.caller])
+        while line := self._in_line():
+            place = min(line, key=lambda place: self._working[place.caller])
             extra = 0 if self._working[place.caller] else 1
             if self._working.total() >= self._most + extra:
                 return
@@ -266,7 +285,7 @@ class Pool:
 
     def _free(self, place: _Place, worker: Worker, asked: "asyncio.Future[Any]") -> None:
         """Keep a process for the next task, or let it go, and pass the turn on."""
-        if isinstance(asked.exception(), Ended) or worker.resident > KEPT or len(self._idle) >= self._most:
+        if isinstance(asked.exception(), Ended) or worker.resident > KEPT or len(self._idle) > self._most:
             self._let_go(worker)
         else:
             self._idle.append(worker)
@@ -275,6 +294,8 @@ class Pool:
     def _let_go(self, worker: Worker) -> None:
         self._all.discard(worker)
         worker.close()
+        with suppress(OSError, RuntimeError):  # nothing is left to start one with; who needs one is told
+            self._refill()
 
     def _executor(self) -> ThreadPoolExecutor:
         return ThreadPoolExecutor(self._most + 8, thread_name_prefix="nedr-worker")

@@ -92,6 +92,7 @@ def desktop(browser, address):
 
 def shoot(page, state):
     if SHOTS:
+        page.evaluate("scrollTo(0, 0)")  # what stays in sight lies where the page begins
         page.screenshot(path=f"{SHOTS}/{state}-{page.look}.jpg", type="jpeg", quality=70, full_page=True)
 
 
@@ -423,6 +424,24 @@ def test_photographs_arrive_by_drop_and_paste(desktop, event):
     assert desktop.is_visible("#viewer")
 
 
+def test_a_dropped_folder_brings_its_photographs_and_videos_and_a_dropped_video_its_frames(desktop, tmp_path):
+    footage = pytest.importorskip("footage")
+    trip = tmp_path / "trip"
+    (trip / "day 1").mkdir(parents=True)
+    (trip / "day 1" / "temple.jpg").write_bytes(TEMPLE)
+    (trip / "notes.txt").write_text("no picture")
+    footage.film(trip / "clip.mp4", footage.panned("temple", (96, 160), 12))
+    session, at = desktop.context.new_cdp_session(desktop), {"x": 600, "y": 300}
+    for path in (trip, trip / "clip.mp4"):
+        files = {"items": [], "files": [str(path)], "dragOperationsMask": 1}
+        for kind in ("dragEnter", "dragOver", "drop"):
+            session.send("Input.dispatchDragEvent", {"type": kind, "data": files, **at})
+        done(desktop, 2 if path == trip else 3)
+    paths = desktop.evaluate("async () => (await import('./photographs.js')).items.map((item) => item.path)")
+    assert sorted(paths) == ["clip.mp4 0:00", "clip.mp4 0:00", "trip/day 1/temple.jpg"]
+    assert not desktop.problems
+
+
 def test_a_dropped_link_and_what_is_no_picture_are_explained(page):
     page.evaluate("""() => {
         const held = new DataTransfer();
@@ -525,6 +544,7 @@ def test_a_video_is_made_in_the_background_and_found_again_when_the_page_is_load
     page.set_input_files("#files", path)
     done(page, 1)
     put(page, "#strength", 0.7)
+    eventually(page, lambda: page.inner_text("#clipping") != "")
     shoot(page, "video")
     page.click("#clip-start")
     page.wait_for_selector("#jobs li")

@@ -75,6 +75,15 @@ def test_a_head_that_does_not_end_is_cut_off_even_if_it_trickles():
     assert drops < 200
 
 
+def test_an_answers_body_does_not_wait_for_its_head_to_be_acknowledged():
+    census = Census(Limits())
+    with serving(census=census) as port, connected(port, HEALTH) as caller:
+        assert answer(caller)[0] == 200
+        (connection,) = census
+        sock = connection.transport.get_extra_info("socket")
+        assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+
+
 def test_a_connection_that_says_nothing_after_its_answer_is_closed():
     with serving(header_seconds=0.5) as port, connected(port, HEALTH) as caller:
         assert answer(caller)[0] == 200

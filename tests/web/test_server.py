@@ -2,6 +2,7 @@
 
 import http.client
 import json
+import os
 import re
 import signal
 import socket
@@ -25,10 +26,10 @@ PHOTO = Path(__file__).parents[2] / "examples" / "temple.jpg"
 
 
 @contextmanager
-def serving(*options):
+def serving(*options, **how):
     """A server's process and port, killed afterwards if it still runs."""
     call = [sys.executable, "-m", "nedr", "serve", "--port", "0", *options]
-    with subprocess.Popen(call, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(call, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **how) as process:
         try:
             yield process, int(re.fullmatch(r"http://[\d.]+:(\d+)/\n", process.stdout.readline())[1])
         finally:
@@ -54,6 +55,38 @@ def test_a_running_request_is_finished_before_the_end():
         assert process.wait(60) in (0, -signal.SIGTERM)
         lines = [json.loads(line) for line in process.stderr]
         assert {"/healthz", "/v1/dehaze"} <= {line.get("path") for line in lines}
+
+
+@pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="no /proc")
+def test_sigterm_to_all_processes_finishes_what_runs_and_leaves_nothing(tmp_path):
+    """As systemd does it, here while a request is at work for sure: its process is stopped until the signal is sent."""
+    data = PHOTO.read_bytes()
+    with serving("--workers", "1", start_new_session=True, env=os.environ | {"TMPDIR": str(tmp_path)}) as (
+        process,
+        port,
+    ):
+        assert asked(port, "POST", "/v1/pictures", data).status == 201
+        assert list(tmp_path.glob("nedr-serve-*"))
+        workers = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+        for worker in workers:
+            os.kill(int(worker), signal.SIGSTOP)
+        caller = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+        caller.request("POST", "/v1/dehaze", data)
+        assert any(b"nedr_pictures 1.0" in asked(port, "GET", "/metrics").read() for _ in range(500))
+        os.killpg(process.pid, signal.SIGTERM)
+        for worker in workers:
+            os.kill(int(worker), signal.SIGCONT)
+        answer = caller.getresponse()
+        assert (answer.status, answer.read()) == (200, nedr.Dehazer(threads=1).dehaze(data))
+        assert process.wait(60) in (0, -signal.SIGTERM)
+        assert [json.loads(line)["event"] for line in process.stderr]
+    assert not list(tmp_path.iterdir())
+
+
+def asked(port, *what):
+    caller = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+    caller.request(*what)
+    return caller.getresponse()
 
 
 def refuses(port):

@@ -105,6 +105,28 @@ def test_where_no_process_can_be_started_the_place_is_given_back(monkeypatch):
     assert pooled(scene) > 0
 
 
+@pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="no /proc")
+def test_nobody_waits_for_a_process_to_start_beside_a_caller_who_has_all_others_or_brings_them_down(
+    tmp_path, monkeypatch
+):
+    async def scene(pool):
+        pool.warm()
+        ready = [worker._process.pid for worker in pool._all]
+        with pytest.raises(Refusal):
+            await pool.run("a", (dying, ()))
+        fresh = [worker._process.pid for worker in pool._all]
+        monkeypatch.setattr(pool, "_new", no_memory)
+        greedy = asyncio.create_task(pool.run("a", (sleeping, (tmp_path / "pid",))))
+        at_work = [await appears(tmp_path / "pid"), await pool.run("b", (number, ()))]
+        greedy.cancel()
+        return ready, fresh, at_work
+
+    ready, fresh, at_work = pooled(scene)
+    assert len(ready) == len(fresh) == 2
+    assert len({*ready, *fresh}) == 3
+    assert sorted(at_work) == sorted(fresh)
+
+
 def no_memory():
     raise OSError("Cannot allocate memory")
 
@@ -159,6 +181,21 @@ def test_work_whose_caller_has_gone_is_ended_and_what_waits_never_starts(tmp_pat
 
     assert pooled(scene) is False
     assert not (tmp_path / "never").exists()
+
+
+def test_a_place_whose_caller_hangs_up_as_its_turn_comes_is_not_lost():
+    async def scene(pool):
+        held = [pool._place("a"), pool._place("b")]
+        waiting = asyncio.create_task(pool.run("c", (number, ())))
+        await asyncio.sleep(0)
+        assert pool.admitted == 3
+        waiting.cancel()
+        for place in held:
+            pool._leave(place)
+        await asyncio.wait([waiting])
+        return waiting.cancelled(), pool.admitted
+
+    assert pooled(scene) == (True, 0)
 
 
 def test_a_caller_with_nothing_at_work_comes_at_once_and_first(tmp_path):

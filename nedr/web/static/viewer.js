@@ -6,7 +6,7 @@ import { t } from "./words.js";
 const $ = (id) => document.getElementById(id);
 const PREVIEW = 1280; // pixels of the preview's long side
 const STEPS = [0, 0.25, 0.5, 0.75, 1, 1.25, 1.5]; // strengths that the server draws; what lies between is mixed
-const STILL = 60; // milliseconds without a move until sharp pixels are asked for
+const STILL = 20; // milliseconds without a move until sharp pixels are asked for: a hand that moves does so in every frame
 const NEAR = 28; // pixels around the line where a drag moves the line
 const view = { item: null, kind: "result", scale: 1, x: 0, y: 0, opening: 0, mode: "" };
 const pointers = new Map();
