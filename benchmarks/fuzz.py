@@ -6,8 +6,8 @@
 
 Files and videos: each goes the way of `nedr FILE`, with a classical prior in place of the network. An exception that is
 not an error of nedr's, a result that cannot be read, a file left over, one that takes ten seconds of processor time or
-hangs (all threads are printed then), or more than 32 MB of growth over the second half make it end with status 1: by
-then the pools of the decoders and of malloc are full.
+hangs (all threads are printed then), or more than 32 MB of growth over the second half make it end with status 1. The
+pools of malloc fill over the first 500 videos, so fewer than 1,000 say nothing of memory.
 
 Bodies: every fourth comes as a form, every tenth in a request that HTTP does not allow; such a connection may be closed
 without an answer (0), no other. A status of 500 or above, a connection that ends without an answer, one that takes
