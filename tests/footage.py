@@ -97,6 +97,34 @@ def film(path, frames, *, times=None, rate=25, format="yuv420p", codec="libx264"
     return path
 
 
+def with_cues(data):
+    """A transport stream with SCTE-35, a cue each time that its table of streams comes, which FFmpeg cannot write."""
+    made, table, cues = [], 0x1000, 0x1F0
+    for at in range(0, len(data), 188):
+        packet = data[at : at + 188]
+        if int.from_bytes(packet[1:3], "big") & 0x1FFF == table:
+            body = packet[8 : 4 + (int.from_bytes(packet[6:8], "big") & 0xFFF)]
+            known = body[9 + (int.from_bytes(body[7:9], "big") & 0xFFF) :]
+            cue = b"\x86" + (0xE000 | cues).to_bytes(2, "big") + b"\xf0\0"
+            listed = body[:7] + b"\xf0\x06\x05\x04CUEI" + known + cue
+            made.append(_section(table, packet[3], 2, listed))
+            packet = _section(cues, len(made), 0xFC, bytes(7) + b"\xff\xf0" + bytes(5))
+        made.append(packet)
+    return b"".join(made)
+
+
+def _section(stream, count, kind, body):
+    """A packet of a transport stream that holds one section, with its sum."""
+    section = bytes([kind]) + (0xB000 | len(body) + 4).to_bytes(2, "big") + body
+    value = 0xFFFFFFFF
+    for byte in section:
+        value ^= byte << 24
+        for _ in range(8):
+            value = value << 1 ^ (0x104C11DB7 if value & 0x80000000 else 0)
+    packet = bytes([0x47, 0x40 | stream >> 8, stream & 255, 0x10 | count & 15, 0]) + section + value.to_bytes(4, "big")
+    return packet.ljust(188, b"\xff")
+
+
 def _tone(stream, seconds):
     """Packets of a tone that rises."""
     clock = np.arange(1024, dtype=np.float32) / 48000

@@ -91,9 +91,11 @@ def carried(data: bytes) -> Carried:
             found.icc = _unpacked_or_noted(body.partition(b"\0")[2][1:], "colour profile", found)
         elif kind in _TEXTS:
             _take_text(kind, body, found)
-        elif kind in _COLOURS or kind == _RESOLUTION or (kind[3:].islower() and kind not in _REPLACED):
+        elif not kind.isalpha() or kind in _REPLACED:
+            continue
+        elif kind in _COLOURS or kind == _RESOLUTION or kind[3:].islower():
             found.kept.append((kind, body))
-        elif kind not in _REPLACED and kind.isalpha():
+        else:
             found.notes.append(f"chunk {kind.decode()} left out, which may not fit the changed picture")
     return found
 

@@ -2,6 +2,7 @@
 
 import io
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from fractions import Fraction
@@ -27,6 +28,9 @@ TRANSPORT = frozenset(
     | {"dvb_subtitle", "dvb_teletext", "hdmv_pgs_subtitle", "klv", "timed_id3"}
 )
 """What a transport stream has a name for; FFmpeg writes anything else into it too, but nothing can read that."""
+
+_OF_PACKETS = re.compile(r"encoder|_statistics_\w+|(bps|duration|number_of_(frames|bytes))(-\w+)?", re.IGNORECASE)
+"""Tags of a stream that speak of its packets: who made them, how many there are."""
 
 
 class Sink:
@@ -127,7 +131,7 @@ class Sink:
             context.codec_tag = "hvc1"  # by which Apple's players know it
         self._interlace(stream, clip)
         stream.set_display_matrix(still.display)
-        _describe(stream, clip.stream, clip)
+        _describe(stream, clip.stream, clip, anew=True)
         return stream
 
     def _told(self, clip: Clip) -> dict[str, str]:
@@ -185,7 +189,7 @@ class Sink:
         if stream.type == "audio":
             with suppress(ValueError):
                 made = self._converted[stream.index] = Conversion(self._container, stream)
-                _describe(made.stream, stream, clip)
+                _describe(made.stream, stream, clip, anew=True)
                 self.notes.append(f"its {name} becomes {made.encoder}, as {self.path.suffix} cannot hold it")
                 return
         fitting = [suffix for suffix, kind in formats.CONTAINERS.items() if _holds(kind, stream)]
@@ -194,7 +198,8 @@ class Sink:
                 f"{self.path.suffix} cannot hold the {name} of {clip.path}; expected {' or '.join(fitting)}, or "
                 f"--drop-stream subtitle"
             )
-        self.notes.append(f"its {name} stream {stream.index} is left out, which {self.path.suffix} cannot hold")
+        reason = f"which {self.path.suffix} cannot hold" if _codec(stream) else "whose kind FFmpeg cannot write"
+        self.notes.append(f"its {name} stream {stream.index} is left out, {reason}")
 
 
 @contextmanager
@@ -231,6 +236,8 @@ def _holds(kind: str, stream: Stream) -> bool:
         return False
     if _codec(stream) == "bin_data" and not (kind in ("mp4", "mov") and "mov" in stream.container.format.name):
         return False  # it would be called GoPro's there
+    if stream.type == "data" and not _codec(stream):
+        return False  # its kind, four letters such as djmd, would be lost
     try:
         with av.open(io.BytesIO(), "w", format=kind) as trial:
             copy = trial.add_stream_from_template(stream, opaque=True)
@@ -249,9 +256,12 @@ def _holds(kind: str, stream: Stream) -> bool:
     return True
 
 
-def _describe(copy: Stream, stream: Stream, clip: Clip) -> None:
-    """Language, title and what else a stream says of itself."""
-    copy.metadata.update(timecode.later(stream.metadata, clip.encoding.start, clip.rate))
+def _describe(copy: Stream, stream: Stream, clip: Clip, *, anew: bool = False) -> None:
+    """Language, title and what else a stream says of itself; but not of packets that are made `anew` or left out."""
+    tags = timecode.later(stream.metadata, clip.encoding.start, clip.rate)
+    if anew or clip.encoding.start or clip.encoding.end is not None:
+        tags = {name: value for name, value in tags.items() if not _OF_PACKETS.fullmatch(name)}
+    copy.metadata.update(tags)
     copy.disposition = stream.disposition
 
 

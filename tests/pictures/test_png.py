@@ -80,6 +80,13 @@ def test_chunks_that_are_safe_to_copy_are_kept_and_others_named():
     assert b"caBX" not in again
 
 
+def test_what_lies_where_a_chunk_should_be_is_not_copied():
+    """A chunk's type is four letters; behind a damaged end there may be anything."""
+    data = with_extra((b"prVt", b"own"))
+    found = read(data[:-12] + b"\0\0\0\x03 han3 2\0\0\0\0" + data[-12:])
+    assert {kind for kind, _ in pictures.png_chunks(encode(found))} == {b"IHDR", b"prVt", b"IDAT", b"IEND"}
+
+
 def test_texts_are_named_where_another_format_loses_them():
     found = read(with_extra((b"tEXt", b"Title\0haze"), (b"tEXt", b"Author\0me")))
     assert images.encoded(found, "JPEG").notes == ("text 'Title', text 'Author' left out, which JPEG cannot hold",)

@@ -54,6 +54,12 @@ def remuxed(source, target, change=lambda packet: packet):
     return target
 
 
+def an_hour_on(packet):
+    hour = int(3600 / packet.time_base)
+    packet.pts, packet.dts = packet.pts + hour, packet.dts + hour
+    return packet
+
+
 def heard(path):
     """The sound of a file: (channels, samples) in [-1, 1]."""
     resampler = av.AudioResampler("fltp", rate=48000)
@@ -105,6 +111,35 @@ def test_telemetry_is_kept_where_it_can_be_and_said_elsewhere(nedr):
     [note] = nedr("clip.mp4", "-o", "clear.mkv")
     assert note.endswith("its GoPro MET data stream 1 is left out, which .mkv cannot hold")
     assert nedr("clip.mp4", "-o", "clear.mkv", "--overwrite", "--drop-stream", "data") == []
+
+
+def test_telemetry_that_ffmpeg_has_no_name_for_is_said(nedr, tmp_path):
+    data = film("clip.mp4", telemetry=b"\x0a\x02\x08\x01", sound=False).read_bytes()
+    (tmp_path / "drone.mp4").write_bytes(data.replace(b"gpmd", b"djmd"))
+    for name in ("clear.mp4", "clear.mov", "clear.avi"):
+        [note] = nedr("drone.mp4", "-o", name)
+        assert note.endswith("data stream 1 is left out, whose kind FFmpeg cannot write")
+        assert [kind for kind, *_ in streams(name)] == ["video"]
+
+
+def test_cues_for_advertisements_are_said_and_break_nothing_off(nedr, tmp_path):
+    film("clip.ts", 50)
+    remuxed("clip.ts", "late.ts", an_hour_on)
+    (tmp_path / "cued.ts").write_bytes(footage.with_cues((tmp_path / "late.ts").read_bytes()))
+    with av.open("cued.ts") as container:
+        assert sum(packet.size > 0 for packet in container.demux(data=0)) > 5
+    [note] = nedr("cued.ts", "-o", "clear.ts")
+    assert note.endswith("its scte_35 data stream 2 is left out, which .ts cannot hold")
+    assert len(times("clear.ts")) == 50
+    assert len(packets("clear.ts", "audio")) == len(packets("cued.ts", "audio"))
+
+
+def test_what_tags_say_of_packets_that_are_made_anew_goes(nedr):
+    film("clip.mkv", tags={"ENCODER": "camera", "BPS-eng": "9", "_STATISTICS_TAGS": "BPS", "title": "A"}, sound=False)
+    assert nedr("clip.mkv", "-o", "clear.mkv") == []
+    with av.open("clip.mkv") as before, av.open("clear.mkv") as after:
+        names = [set(each.streams.video[0].metadata) for each in (before, after)]
+    assert names[0] - names[1] == {"ENCODER", "BPS-eng", "_STATISTICS_TAGS"}
 
 
 def test_telemetry_of_drones_stays_in_a_transport_stream(nedr):
@@ -182,11 +217,6 @@ def test_a_picture_that_stays_is_shown_again():
 
 def test_a_clip_that_starts_at_one_hour_is_whole(nedr):
     film("clip.mkv", sound=False)
-
-    def an_hour_on(packet):
-        packet.pts, packet.dts = packet.pts + 3_600_000, packet.dts + 3_600_000
-        return packet
-
     remuxed("clip.mkv", "late.mkv", an_hour_on)
     assert nedr("late.mkv", "-o", "clear.mkv") == []
     assert len(times("clear.mkv")) == 12
