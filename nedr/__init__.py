@@ -46,6 +46,10 @@ _HOMES = {
 }
 
 
+def __dir__() -> list[str]:
+    return sorted([*__all__, "ray", "torch"])
+
+
 def __getattr__(name: str) -> Any:
     if name == "ray":  # modules that need Ray, or torch, so they are no part of `from nedr import *`
         return import_module("nedr.album.ray")

@@ -6,6 +6,8 @@ from graphlib import TopologicalSorter
 from pathlib import Path
 from typing import NamedTuple
 
+import nedr
+
 PACKAGE = Path(__file__).parents[1] / "nedr"
 
 # What each room may import besides itself and the package's root (its version and its errors).
@@ -108,6 +110,12 @@ def test_clearing_needs_no_torch():
         if room(name) in {"pictures", "inference", "video", "raster", "album", "web"}:
             found = {module.split(".")[0] for module, _ in imports(path)}
             assert not found & {"torch", "lightning_fabric", "safetensors"}, name
+
+
+def test_the_package_shows_what_is_public_and_nothing_else():
+    assert dir(nedr) == sorted([*nedr.__all__, "ray", "torch"])
+    for name in nedr.__all__:
+        assert getattr(nedr, name) is not None
 
 
 def lengths():

@@ -47,7 +47,7 @@ class Record:
     """A photograph and the files it becomes.
 
     result: the photograph without its haze, relative to the folder, with slashes;  photo: where it was read from
-    size, stamp, digest: of the photograph: bytes, time of change (nanoseconds, or what the storage gives), contents
+    size, stamp, digest: of the photograph: bytes, modification time (nanoseconds, or what the storage gives), contents
     settings: digest of everything else that decides the result;  files: digests by name, relative to the folder
     haze: what was found, as in `nedr.album.one.Haze`;  at: when, in seconds since 1970
     """
@@ -85,7 +85,7 @@ def settings(**options: Any) -> str:
 
 
 def stamp(path: Path) -> tuple[int, str]:
-    """Size in bytes and time of change of a local file. Raises OSError."""
+    """Size in bytes and modification time of a local file. Raises OSError."""
     found = path.stat()
     return found.st_size, str(found.st_mtime_ns)
 
@@ -185,14 +185,14 @@ class Journal:
         self.take_over([(record, None)])
 
     def done(self, record: Record) -> None:
-        """To be called when all files of a record are written. Raises NedrError if one is gone again.
+        """To be called when all files of a record are written. Raises NedrError if one has disappeared.
 
         It goes to the disk with what comes next, or with `flush`: if it is killed before, contents are compared.
         """
         try:
             written = {name: [*stamp(self.folder / name)] for name in record.files}
         except OSError as error:
-            raise NedrError(f"{error.filename} is gone again: {error.strerror}") from error
+            raise NedrError(f"{error.filename} has disappeared: {error.strerror}") from error
         with self._lock:
             self._written.append((record, written))
 
@@ -235,7 +235,7 @@ class Journal:
             yield self._database
 
     def _found(self, result: str) -> tuple[Record, bool] | None:
-        """What is known of a result, and whether its files were written."""
+        """A result's record, and whether its files were written."""
         asked = "SELECT at, photo, size, stamp, digest, settings, haze, written FROM photographs WHERE result = ?"
         with self._changing() as change:
             row = change.execute(asked, (os.fsencode(result),)).fetchone()
@@ -377,7 +377,7 @@ def _explained(folder: Path) -> Iterator[None]:
         kinds = {sqlite3.SQLITE_FULL: errno.ENOSPC, sqlite3.SQLITE_READONLY: errno.EROFS}
         kind = kinds.get(getattr(error, "sqlite_errorcode", 0) & 0xFF)
         cause = OSError(kind, os.strerror(kind)) if kind else error
-        raise NedrError(f"the journal of {folder} cannot be used: {error}; remove it to begin anew") from cause
+        raise NedrError(f"the journal of {folder} cannot be used: {error}; remove it to start afresh") from cause
     except OSError as error:
         raise NedrError(f"the journal of {folder} cannot be used: {error.strerror or error}") from error
 

@@ -48,7 +48,7 @@ def plan_jobs(
 ) -> list[Job]:
     """Where everything goes: PHOTO.dehazed.SUFFIX beside each photograph, or at `output`; nothing is written.
 
-    A video is told by its suffix, or when that is unknown by its first bytes, and becomes videos.
+    A video is recognised by its suffix, or when that is unknown by its first bytes, and becomes videos.
 
     output: a folder (one that exists, or a name that ends in a separator or has no suffix, or any name for several
         photographs), or the file of a single photograph, whose suffix then names the format.

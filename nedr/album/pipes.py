@@ -22,11 +22,11 @@ from nedr.video.temporal import VideoDehazer
 class Form:
     """What goes through a pipe.
 
-    format: that a picture is written in, as jpeg or png; None for the one that comes in
+    format: what a picture is written in, as jpeg or png; None for the one that comes in
     raw: WIDTHxHEIGHT of raw frames, None for a picture
     quality, salvage, development: as for `nedr.album.one.dehaze_file`
 
-    Raises UsageError for what cannot be.
+    Raises UsageError for values that cannot be used.
     """
 
     format: str | None = None

@@ -68,7 +68,7 @@ def patiently(call: Callable[..., T], *words: Any, **options: Any) -> T:
 
 
 def photographs(root: str) -> "Dataset":
-    """A dataset with the column `path`: every photograph below a folder, told by its suffix; hidden names are left.
+    """A dataset with the column `path`: every photograph below a folder, by its suffix; hidden names are left out.
 
     Raises UsageError where there is none.
     """
@@ -106,7 +106,7 @@ def dehaze_files(
     actors: how many Dehazers, or the fewest and the most;  cpus: of each;  batch_size: photographs that share a line of
         the manifest's bookkeeping: a run that is killed does at most those of each actor again
 
-    Raises UsageError for options that cannot be.
+    Raises UsageError for invalid options.
     """
     check_strength(strength)
     network = sha256(resolve(weights)) if method == "nedr" else method

@@ -1,4 +1,4 @@
-"""Telling how far a run on many photographs is, and afterwards what became of each."""
+"""How far a run on many photographs has come, and afterwards what became of each."""
 
 import csv
 import io
@@ -26,7 +26,7 @@ REDRAW = 0.5
 
 
 class Progress:
-    """A bar on a terminal: done of total, photographs per second, time left, and the files at work. Else nothing.
+    """A bar on a terminal: done of total, photographs per second, time left, and the files in work; elsewhere none.
 
     Drawn while it is open as a context, from any thread; what is printed meanwhile is printed inside `hidden`.
     """
@@ -64,14 +64,14 @@ class Progress:
             self._draw()
 
     def count(self, outcome: Outcome) -> None:
-        """One more is through."""
+        """One more is finished."""
         with self._lock:
             self.done += 1
             self.failed += outcome.state == "failed"
             self._work.pop(outcome.task.job.photo.name, None)
 
     def frame(self, name: str, done: int, total: int | None) -> None:
-        """A file is at work; a video has so many frames done, a raster so many rows, of `total` if that is known."""
+        """How far a file is: a photograph at 0, a video by its frames, a raster by its rows, of `total` if known."""
         with self._lock:
             heard = (time.monotonic(), done, total)
             known = self._work.setdefault(name, [heard, heard])
@@ -132,16 +132,16 @@ def summary(outcomes: Iterable[Outcome], seconds: float) -> str:
 
 
 def unread(photos: Sequence[Path]) -> str:
-    """One line that names the pictures of kinds that are not read."""
+    """One line that names the pictures of unsupported kinds."""
     kinds = sorted({photo.suffix.lower() for photo in photos})
     names = ", ".join(map(str, photos[:5])) + (f" and {len(photos) - 5} more" if len(photos) > 5 else "")
     return f"left out, since {' and '.join(kinds)} files are not read: {names}"
 
 
 def check(path: Path) -> None:
-    """Raises UsageError unless a report can be called so."""
+    """Raises UsageError unless a report can have this name."""
     if path.suffix.lower() not in SUFFIXES:
-        raise UsageError(f"{path}: expected a report called .json or .csv")
+        raise UsageError(f"{path}: expected a report that ends in .json or .csv")
 
 
 def write(path: Path, outcomes: Iterable[Outcome]) -> None:

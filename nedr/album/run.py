@@ -1,4 +1,4 @@
-"""The work on many photographs at once: what is finished is passed over, what is bad is told, the rest is done.
+"""The work on many photographs at once: what is finished is skipped, failures are reported, the rest is done.
 
 >>> tasks = plan_tasks(["trip"], "dehazed")
 >>> with open_journals(tasks) as journals:
@@ -47,7 +47,7 @@ MAX_WORKERS = 8
 class Options:
     """How photographs become results, as for `nedr.album.one.dehaze_file`.
 
-    keep_time: results get the photograph's time of change;  salvage: what a truncated JPEG still holds is dehazed
+    keep_time: give results the photograph's modification time;  salvage: what a truncated JPEG still holds is dehazed
     encoding: of videos;  development: of camera raw files
     network: fingerprint of what finds the haze, method and weights
     watch: called with a file's name when work on it begins, of videos and rasters again and again with the frames or
@@ -111,7 +111,7 @@ def open_journals(tasks: Iterable[Task], *, writing: bool = True) -> Iterator[Jo
 
 
 def finished(tasks: Iterable[Task], journals: Journals, options: Options) -> Iterator[Outcome | None]:
-    """For each task the outcome if it was finished before, None if it is still to do."""
+    """For each task the outcome if it was finished before, None if it is still to be done."""
     for task in tasks:
         if task.error is not None:
             yield None
@@ -134,7 +134,7 @@ def run_tasks(
 
     def watch(name: str, done: int, total: int | None) -> None:
         if left.is_set():
-            raise NedrError(f"{name} was left after {done} frames")
+            raise NedrError(f"{name} was abandoned after {done} frames")
         options.watch(name, done, total)
 
     work = partial(attempt, dehazer=dehazer, journals=journals, options=replace(options, watch=watch))

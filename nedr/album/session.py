@@ -50,7 +50,7 @@ class Session:
     report: Path | None = None
 
     def once(self) -> list[Outcome]:
-        """Do all that is to do. Raises what planning does."""
+        """Do all there is to do. Raises what planning does."""
         return self._dehaze(self._tasks())
 
     def dry(self) -> list[Task]:

@@ -32,7 +32,7 @@ def expand_sources(words: Sequence[str], marks: Collection[str] = OWN_MARKS) -> 
     """The files and folders that words name or, where no shell has done it, match: `*.jpg`, `trip/**/*.jpg`.
 
     Among several files the results of others are left out; a single one is meant as it stands.
-    marks: by which results are told, as in OWN_MARKS
+    marks: by which results are recognised, as in OWN_MARKS
 
     Raises UsageError for a pattern that nothing matches, and for an address of the web.
     """
@@ -46,7 +46,7 @@ def expand_sources(words: Sequence[str], marks: Collection[str] = OWN_MARKS) -> 
 
 
 def is_result(path: Path, stems: Collection[str], marks: Collection[str] = OWN_MARKS) -> bool:
-    """Whether a file is called like a result, in a folder whose files have these stems."""
+    """Whether a file has the name of a result, in a folder whose files have these stems."""
     stem, _, mark = path.stem.rpartition(".")
     return mark in marks and stem in stems
 

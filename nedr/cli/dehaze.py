@@ -57,7 +57,7 @@ def _dehaze_arguments(parser: argparse.ArgumentParser) -> None:
         help="how finely the haze is found (balanced); a number is for JPEG, WebP and AVIF (as they were compressed)",
     )
     parser.add_argument("--salvage", action="store_true", help="dehaze what a truncated JPEG still holds")
-    parser.add_argument("--keep-time", action="store_true", help="results get the photograph's time of change")
+    parser.add_argument("--keep-time", action="store_true", help="give results the photograph's modification time")
     parser.set_defaults(detail="balanced")
     words.add_overwrite(parser)
     words.add_seeing(parser)
@@ -110,20 +110,36 @@ def _video_arguments(parser: "argparse._ArgumentGroup") -> None:
 
 def _folder_arguments(parser: "argparse._ArgumentGroup") -> None:
     parser.add_argument("--include", action="append", default=[], metavar="GLOB", help="only such names or paths")
-    parser.add_argument("--exclude", action="append", default=[], metavar="GLOB", help="no such names, paths, folders")
-    parser.add_argument("--limit", type=words.count, help="do at most so many this time")
+    parser.add_argument(
+        "--exclude", action="append", default=[], metavar="GLOB", help="leave out such names, paths, folders"
+    )
+    parser.add_argument("--limit", type=words.count, help="do at most LIMIT this time")
     parser.add_argument("--workers", type=words.count, help="how many at once (one per thread, at most 8)")
     parser.add_argument("--dry-run", action="store_true", help="only say what would be done")
     parser.add_argument("--report", type=Path, metavar="FILE", help=".json or .csv: what became of each photograph")
-    parser.add_argument("--watch", action="store_true", help="afterwards wait for more to arrive, until Ctrl-C")
+    parser.add_argument("--watch", action="store_true", help="then wait for more to arrive, until Ctrl-C")
 
 
 def _raw_arguments(parser: "argparse._ArgumentGroup") -> None:
-    parser.add_argument("--white-balance", default="camera", help="camera, as it was set; auto; or daylight (camera)")
+    parser.add_argument(
+        "--white-balance",
+        type=_white_balance,
+        default="camera",
+        metavar="NAME|R,G,B",
+        help="camera, as it was set; auto; daylight; or factors such as 2,1,1.5 (camera)",
+    )
     parser.add_argument("--exposure", type=words.number, default=0.0, metavar="STOPS", help="-2 to 3 (0)")
     parser.add_argument(
         "--prefer", default="both", help="in folders, of a raw file and the JPEG of its name: raw, jpeg or both (both)"
     )
+
+
+def _white_balance(text: str) -> str | tuple[float, ...]:
+    """A name as it is, and the numbers in place of several with commas between."""
+    try:
+        return tuple(map(float, text.split(",")))
+    except ValueError:
+        return text
 
 
 def _dehaze(arguments: argparse.Namespace) -> int:
@@ -248,7 +264,7 @@ def _targets(outcome: "Outcome") -> str:
 
 
 def _found(outcome: "Outcome") -> dict[str, Any]:
-    """An outcome as --json tells it."""
+    """An outcome as --json prints it."""
     job = outcome.task.job
     found = {"photo": str(job.photo), "outcome": outcome.state}
     if outcome.error:

@@ -28,7 +28,7 @@ def _eval_arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         help="nedr, dcp, cap, or input, which leaves the picture alone; again for more, side by side (input and nedr)",
     )
-    parser.add_argument("--limit", type=words.count, help="the first so many pairs of each set")
+    parser.add_argument("--limit", type=words.count, help="only the first LIMIT pairs of each set")
     parser.add_argument("--csv", type=Path, metavar="FILE", help="also write one line per picture and method")
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="also write the table that is printed")
     parser.add_argument(

@@ -14,10 +14,12 @@ def _haze_arguments(parser: argparse.ArgumentParser) -> None:
         "--beta", type=words.number, default=1.2, help="scattering coefficient: 0.5 light, 2 dense (1.2)"
     )
     parser.add_argument("--airlight", type=_airlight, metavar="auto|GREY|R,G,B", help="0..1 (auto: the brightest)")
-    parser.add_argument("--physical", action="store_true", help="the scattering model alone, not what R learnt beside")
+    parser.add_argument(
+        "--physical", action="store_true", help="the scattering model alone, without what the network R learnt"
+    )
     parser.add_argument("--quality", type=words.percentage, help="1..100 for JPEG, WebP and AVIF")
     parser.add_argument("--weights", metavar="NAME|FILE.onnx", help="networks that make haze (those that ship)")
-    parser.add_argument("--threads", type=words.count, help="the most that are used (one per core)")
+    parser.add_argument("--threads", type=words.count, help="how many to use at most (one per core)")
     parser.add_argument("--json", action="store_true", help="one line of JSON for each photograph, failed ones too")
     words.add_overwrite(parser)
 
@@ -55,5 +57,5 @@ def _haze(arguments: argparse.Namespace) -> int:
 
 
 VERBS = {
-    "haze": Verb("put haze on clear photographs", _haze_arguments, _haze),
+    "haze": Verb("add haze to clear photographs", _haze_arguments, _haze),
 }

@@ -17,7 +17,7 @@ from nedr.errors import NedrError, UsageError
 VERBS = dehaze.VERBS | info.VERBS | serve.VERBS | haze.VERBS | train.VERBS | evaluate.VERBS | completion.VERBS
 
 EPILOG = """\
-`nedr PHOTO...` is `nedr dehaze PHOTO...`; a photograph that is called like a command goes as ./info.
+`nedr PHOTO...` is `nedr dehaze PHOTO...`; a photograph named like a command is given as ./info.
 Each command has its own help, as in `nedr dehaze --help`.
 
 exit status: 0 all done, 1 something failed (the other photographs are done), 2 the call is wrong, 130 interrupted
@@ -27,7 +27,7 @@ exit status: 0 all done, 1 something failed (the other photographs are done), 2 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit status: 0 done, 1 failed, 2 wrong usage, 130 interrupted.
 
-    Argparse itself leaves with SystemExit, after --help and --version.
+    Argparse itself exits through SystemExit after --help and --version.
     """
     _settle_streams()
     warnings.filterwarnings("ignore", module=r"PIL\.")  # what is wrong with a file is said in one line of ours
@@ -100,7 +100,7 @@ def command_parser() -> argparse.ArgumentParser:
 
 
 def _parsed(parser: argparse.ArgumentParser, words: list[str]) -> argparse.Namespace:
-    """The arguments. Raises UsageError for an option that there is not, with the nearest that there is."""
+    """The arguments. Raises UsageError for an unknown option, with the nearest known one."""
     arguments, unknown = parser.parse_known_args(words)
     if unknown:
         wrong = next((word for word in unknown if word.startswith("-")), unknown[0]).partition("=")[0]

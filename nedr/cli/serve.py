@@ -10,21 +10,25 @@ from nedr.cli.verb import Verb
 
 def _serve_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--host", default="127.0.0.1", help="the address to listen on (127.0.0.1: this computer only)")
-    parser.add_argument("--port", type=words.whole_number(0, 65535), default=8000, help="0 for any that is free (8000)")
+    parser.add_argument("--port", type=words.whole_number(0, 65535), default=8000, help="0 picks a free one (8000)")
     parser.add_argument("--token", help="what callers must send as `Authorization: Bearer TOKEN` (NEDR_TOKEN)")
     parser.add_argument(
-        "--allow-origin", metavar="ORIGIN", action="append", default=[], help="whose pages may call it, again for more"
+        "--allow-origin", metavar="ORIGIN", action="append", default=[], help="whose pages may call it; repeat for more"
     )
     parser.add_argument(
-        "--allow-host", metavar="NAME", action="append", default=[], help="what the server is called too, as by a proxy"
+        "--allow-host",
+        metavar="NAME",
+        action="append",
+        default=[],
+        help="another name of the server, as behind a proxy",
     )
     parser.add_argument("--open", action="store_true", help="show the page in the browser")
     parser.add_argument("--no-jobs", action="store_true", help="no videos and no batches in the background")
     parser.add_argument("--max-megabytes", type=words.count, default=64, help="of one upload (64)")
     parser.add_argument("--max-megapixels", type=words.count, default=50, help="of one picture (50)")
-    parser.add_argument("--workers", type=words.count, help="pictures at work at once (one per core)")
+    parser.add_argument("--workers", type=words.count, help="pictures worked on at once (one per core)")
     parser.add_argument("--queue", type=words.count, default=32, help="pictures that may wait (32)")
-    parser.add_argument("--seconds", type=words.count, default=60, help="the most that one picture may take (60)")
+    parser.add_argument("--seconds", type=words.count, default=60, help="for one picture at most (60)")
     parser.add_argument("--weights", metavar="NAME|FILE", help="of `nedr weights list`, or an .onnx file (base)")
 
 

@@ -1,4 +1,4 @@
-"""What every verb does about failures: one line for each, and the exit status that they come to."""
+"""What every verb does about failures: one line for each, and the exit status that follows."""
 
 import json
 import sys

@@ -21,14 +21,20 @@ def _train_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--init", type=Path, metavar="WEIGHTS", help="weights to start from")
     parser.add_argument(
-        "--set", action="append", default=[], metavar="KEY=VALUE", help="in place of the file's, as optim.steps=500"
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="override a value of the file, as optim.steps=500",
     )
     parser.add_argument("--packed", type=Path, metavar="FILE.npz", help="of `nedr pack`, in place of folders")
-    parser.add_argument("--minutes", type=float, default=math.inf, help="stop after so long; the same call goes on")
+    parser.add_argument("--minutes", type=float, default=math.inf, help="stop after MINUTES; the same call goes on")
     parser.add_argument("--compile", action="store_true", help="compile the network first, which takes a while")
     parser.add_argument("--force", action="store_true", help="resume although seed, losses, rates or others changed")
-    parser.add_argument("--threads", type=words.count, help="the most that one process computes with (one per core)")
-    parser.add_argument("--accelerator", choices=["auto", "cpu", "cuda"], default="auto", help="train on what (auto)")
+    parser.add_argument("--threads", type=words.count, help="how many one process uses at most (one per core)")
+    parser.add_argument(
+        "--accelerator", choices=["auto", "cpu", "cuda"], default="auto", help="what to train on (auto)"
+    )
     parser.add_argument("--devices", type=words.count, default=1, help="how many to train on (1)")
     parser.add_argument("--nodes", type=words.count, default=1, help="how many machines take part (1)")
     parser.add_argument(
@@ -96,16 +102,18 @@ def _pack(arguments: argparse.Namespace) -> int:
 
 def _ablate_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--config", required=True, metavar="FILE", help="TOML, as in configs/")
-    parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="runs and tables; goes on there")
+    parser.add_argument(
+        "--out", required=True, type=Path, metavar="DIR", help="where runs and tables go; resumes there"
+    )
     parser.add_argument("--val", required=True, type=Path, metavar="PAIRS.csv", help="pairs, columns set,hazy,clear")
     _add_pictures(parser)
     parser.add_argument("--steps", required=True, type=words.count, help="of every run")
     parser.add_argument("--seeds", type=words.count, default=3, help="runs of each variant (3)")
     parser.add_argument("--equal-time", action="store_true", help="as many steps as cost what the full network's do")
     parser.add_argument(
-        "--set", action="append", default=[], metavar="KEY=VALUE", help="in place of the file's, as data.batch=4"
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="override a value of the file, as data.batch=4"
     )
-    parser.add_argument("--threads", type=words.count, help="the most that are used (one per core)")
+    parser.add_argument("--threads", type=words.count, help="how many to use at most (one per core)")
 
 
 def _ablate(arguments: argparse.Namespace) -> int:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 
 def add_seeing(parser: argparse.ArgumentParser) -> None:
-    """How haze is seen, and told: the same for every verb on photographs."""
+    """How haze is found and reported: the same for every verb on photographs."""
     parser.add_argument(
         "--method", default="nedr", help="nedr, the network, or to compare dcp or cap, the classical priors (nedr)"
     )
@@ -16,7 +16,7 @@ def add_seeing(parser: argparse.ArgumentParser) -> None:
 def add_network(parser: argparse.ArgumentParser) -> None:
     """Which network is used, and where it runs."""
     parser.add_argument("--weights", metavar="NAME|FILE", help="of `nedr weights list`, or an .onnx file (base)")
-    parser.add_argument("--threads", type=count, help="the most that are used (one per core)")
+    parser.add_argument("--threads", type=count, help="how many to use at most (one per core)")
     parser.add_argument(
         "--device", default="cpu", help="cpu, cuda, coreml, directml or openvino, with its onnxruntime (cpu)"
     )

@@ -3,7 +3,7 @@
     >>> found = find("sots-indoor", "SOTS/indoor")
     >>> scores = score(found.pairs, methods=load_methods(["input", "nedr"]))
 
-Nothing is fetched: the pictures are yours, unpacked as published or packed anew in one of the folders listed here.
+Nothing is fetched: the pictures are yours, unpacked as published or repacked in one of the folders listed here.
 """
 
 import re

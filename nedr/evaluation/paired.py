@@ -179,7 +179,7 @@ def evaluate(
     limit: int | None = None,
     progress: Callable[[int, int, Score], None] | None = None,
 ) -> list[Score]:
-    """Score every method on every pair of a pairs.csv; `limit` keeps the first so many pairs of each set.
+    """Score every method on every pair of a pairs.csv; `limit` keeps only the first LIMIT pairs of each set.
 
     Raises what `read_pairs` and `score` do.
     """

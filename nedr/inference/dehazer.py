@@ -88,7 +88,7 @@ class Dehazer:
         borders: bars and frames around the picture, which are left out and stay as they are; None to look for them.
             A video's are those of several frames, `nedr.inference.borders.combined`.
 
-        Raises ImageError for what is no picture, or of another size than its borders.
+        Raises ImageError for anything that is not a picture, or of another size than its borders.
         """
         source = any_picture.unpack(x)
         if len(source.pictures) > 1:
@@ -115,8 +115,8 @@ class Dehazer:
         order: of an array's or tensor's channels, "rgb", or "bgr" as OpenCV has them (alpha last); other kinds know
             their own.
 
-        Raises ImageError for what is no picture: unreadable, of a wrong shape, type or range; UsageError for a
-        strength or an order that cannot be.
+        Raises ImageError for anything that is not a picture: unreadable, of a wrong shape, type or range; UsageError
+        for an invalid strength or order.
         """
         check_strength(strength)
         if order != "rgb":

@@ -107,7 +107,7 @@ class HazeField:
         """Transmission at the pixel centres of a (height, width) raster of the whole picture, float32 in (0, 1].
 
         With `image`, the picture at that size, its details guide t as `rendering` says. Raises ImageError when the
-        image's size differs or it is no picture.
+        image's size differs or it is not a picture.
         """
         _check_size(height, width)
         if image is not None and arrays.check(image).shape[:2] != (height, width):
@@ -209,8 +209,8 @@ class HazeField:
         strength: 0 gives the very same pixels, 1 the physical inversion, up to 1.5; it scales the density.
         region, full: (x0, y0, x1, y1) and (height, width) say that `image` is that crop of the whole picture; the
             result is bit for bit that crop of the whole result.
-        Raises ImageError for what is no picture or does not fit its region, UsageError for a strength or a region that
-        cannot be.
+        Raises ImageError for anything that is not a picture or does not fit its region, UsageError for an invalid
+        strength or region.
         """
         window = _window(arrays.check(image), region, full)
         check_strength(strength)

@@ -62,7 +62,7 @@ class Hazer:
         airlight: A in [0, 1], grey or RGB, in the picture's own colours; None for the brightest of the picture.
         physical: leave it at the scattering model, without the residual that was learnt from real haze.
 
-        Raises ImageError for what is no picture, UsageError for a beta or an airlight out of range.
+        Raises ImageError for anything that is not a picture, UsageError for a beta or an airlight out of range.
         """
         check(beta, airlight)
         source = any_picture.unpack(x)

@@ -22,12 +22,12 @@ FORMATS = ("GIF", "PNG", "WEBP", "AVIF")
 
 @dataclass(frozen=True)
 class Animation:
-    """A moving picture; its frames are decoded anew by every loop over it.
+    """A moving picture; its frames are decoded again by every loop over it.
 
     Attributes:
         format: one of `FORMATS`.
         durations: of each frame in milliseconds.
-        loop: how often it is shown, 0 for ever, None where the file does not say.
+        loop: how many times it plays, 0 for endlessly, None where the file does not say.
         carried: profile, EXIF, XMP and comment, as Pillow takes them.
         has_alpha: whether frames have an alpha channel.
         data: the file.

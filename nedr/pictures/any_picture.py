@@ -56,7 +56,7 @@ def unpack(x: Any) -> Unpacked:
 def in_order(x: Any, order: str, work: Callable[[Any], Any]) -> Any:
     """What `work` makes of the RGB array or tensor that `x` is in another order of its channels, in that order again.
 
-    Raises UsageError for an order that is not "bgr", and for what is no array or tensor: a file says its own order.
+    Raises UsageError for an order that is not "bgr", and for anything but an array or tensor: a file states its own.
     """
     is_tensor = type(x).__module__.partition(".")[0] == "torch"
     if order != "bgr" or not (is_tensor or isinstance(x, np.ndarray)):

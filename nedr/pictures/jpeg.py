@@ -20,7 +20,7 @@ _NOT_ZERO = re.compile(rb"[^\0]")
 _MARKER_IN_SCAN = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
 
 _EXTENDED = b"http://ns.adobe.com/xmp/extension/\0"
-# Written anew from what was read (EXIF, XMP, profile, resolution, colour transform), or untrue of the changed picture:
+# Rewritten from what was read (EXIF, XMP, profile, resolution, colour transform), or untrue of the changed picture:
 # the thumbnail of JFIF, the index of further pictures, the parameters of a gain map.
 _REPLACED = (
     (0, b"JFIF\0"),

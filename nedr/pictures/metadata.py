@@ -1,7 +1,8 @@
 """What a picture file carries besides pixels: EXIF, XMP, resolution, colour profile, and how it was compressed.
 
-EXIF is kept byte for byte (so maker notes, whose offsets count from the block's start, stay valid); only what the
-upright picture would belie is changed in place: the orientation, the two dimensions, and the thumbnail, unlinked.
+EXIF is kept byte for byte (so maker notes, whose offsets count from the block's start, stay valid); only what
+is no longer true of the upright picture is changed in place: the orientation, the two dimensions, and the thumbnail,
+which is unlinked.
 """
 
 import re

@@ -33,7 +33,7 @@ _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _TEXTS = {b"tEXt", b"zTXt", b"iTXt"}
 _COLOURS = {b"cHRM", b"cICP", b"gAMA", b"sRGB", b"mDCV", b"cLLI", b"mDCv", b"cLLi"}
 _RESOLUTION = b"pHYs"
-# Written anew, or of no meaning once pixels have changed.
+# Rewritten, or of no meaning once pixels have changed.
 _REPLACED = {b"IHDR", b"PLTE", b"IDAT", b"IEND", b"tRNS", b"eXIf", b"iCCP", b"tIME", b"bKGD", b"hIST", b"sBIT", b"sPLT"}
 _REPLACED |= {b"acTL", b"fcTL", b"fdAT", b"iDOT", b"CgBI"}
 _XMP_NAME = b"XML:com.adobe.xmp"

@@ -1,6 +1,7 @@
 """Camera raw files (DNG, NEF, CR2, CR3, ARW, RAF, ORF, RW2, PEF ...), developed by LibRaw through rawpy."""
 
 import importlib
+import math
 from dataclasses import dataclass
 from io import BytesIO
 from typing import Any
@@ -32,30 +33,45 @@ _HEADS = {b"IIRO": b"II*\0", b"IIRS": b"II*\0", b"MMOR": b"MM\0*", b"IIU\0": b"I
 class Development:
     """How a raw file becomes a picture.
 
-    white_balance: "camera", as the camera chose it, "auto" from the picture, or "daylight"
-    exposure: in stops, -2..3, besides LibRaw's own choice of brightness
+    white_balance: "camera", as the camera chose it, "auto" from the picture, "daylight", or what red, green and blue
+        are multiplied by
+    exposure: in stops, -2..3, on top of LibRaw's own choice of brightness
 
-    Raises UsageError for what cannot be.
+    Raises UsageError for values that cannot be used.
     """
 
-    white_balance: str = "camera"
+    white_balance: str | tuple[float, ...] = "camera"
     exposure: float = 0.0
 
     def __post_init__(self) -> None:
-        if self.white_balance not in WHITE_BALANCES:
-            found = repr(self.white_balance)
-            raise UsageError(f"expected a white balance of {', '.join(WHITE_BALANCES)}, found {found}")
+        chosen = self.white_balance
+        if isinstance(chosen, str):
+            is_known = chosen in WHITE_BALANCES
+        else:
+            is_known = len(chosen) == 3 and all(0 < factor < math.inf for factor in chosen)
+        if not is_known:
+            expected = f"{', '.join(WHITE_BALANCES)} or three factors above 0 such as 2,1,1.5"
+            raise UsageError(f"expected a white balance of {expected}, found {self.balance}")
         if not -2 <= self.exposure <= 3:
             raise UsageError(f"expected an exposure of -2 to 3 stops, found {self.exposure:g}")
 
     @property
     def options(self) -> dict[str, Any]:
         """As rawpy takes them: 16-bit sRGB at full size, highlights blended rather than tinted."""
-        chosen = {"camera": "use_camera_wb", "auto": "use_auto_wb"}.get(self.white_balance)
         options: dict[str, Any] = {"output_bps": 16, "gamma": (2.4, 12.92), "auto_bright_thr": _BRIGHT_SHARE}
-        options |= {chosen: True} if chosen else {}
+        if isinstance(self.white_balance, str):
+            options |= {"camera": {"use_camera_wb": True}, "auto": {"use_auto_wb": True}}.get(self.white_balance, {})
+        else:
+            red, green, blue = self.white_balance
+            options["user_wb"] = [red, green, blue, green]
         options |= {"exp_shift": 2.0**self.exposure, "exp_preserve_highlights": 0.5} if self.exposure else {}
         return options
+
+    @property
+    def balance(self) -> str:
+        """The white balance as the command line takes it."""
+        chosen = self.white_balance
+        return chosen if isinstance(chosen, str) else ",".join(f"{factor:g}" for factor in chosen)
 
 
 @dataclass(frozen=True)
@@ -92,7 +108,7 @@ def develop(data: bytes, how: Development, max_pixels: int) -> Developed:
         raise ImageError(f"camera raw file that LibRaw cannot read: {_text(error)}") from error
     version = ".".join(map(str, rawpy.libraw_version))
     exposure = f", exposure {how.exposure:+g}" if how.exposure else ""
-    told = f"developed by LibRaw {version}: white balance {how.white_balance}{exposure}, sRGB, 16 bits"
+    told = f"developed by LibRaw {version}: white balance {how.balance}{exposure}, sRGB, 16 bits"
     return Developed(pixels, exif, (told,))
 
 

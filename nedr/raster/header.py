@@ -1,4 +1,4 @@
-"""Which TIFF files are rasters rather than photographs, told by their first directory: no rasterio is needed."""
+"""Which TIFF files are rasters rather than photographs, recognised by their first directory: no rasterio is needed."""
 
 import struct
 from os import PathLike
@@ -19,7 +19,7 @@ def is_raster(path: str | PathLike[str]) -> bool:
 
 
 def is_tiff(path: str | PathLike[str]) -> bool:
-    """Whether a file is called like a TIFF."""
+    """Whether a file has a TIFF's suffix."""
     return Path(path).suffix.lower() in (".tif", ".tiff")
 
 

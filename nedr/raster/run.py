@@ -85,8 +85,8 @@ def dehaze_raster(
     watch: called with the rows done and how many there are, after every window
     sealed: called with the report and the finished file just before it gets its name
 
-    Raises ImageError for what is no raster or of a kind that cannot be dehazed, UsageError for an option or a target
-    that cannot be, MissingExtraError without rasterio, NedrError when writing fails.
+    Raises ImageError for anything that is not a raster or is of a kind that cannot be dehazed, UsageError for an
+    invalid option or target, MissingExtraError without rasterio, NedrError when writing fails.
     """
     check_strength(strength)
     target, dehazer = Path(out), dehazer or Dehazer()

@@ -32,7 +32,7 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     try:
         state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
-        raise NedrError(f"cannot resume from {path}: {error}; delete it to start the run anew") from error
+        raise NedrError(f"cannot resume from {path}: {error}; delete it to start the run afresh") from error
     return state
 
 

@@ -76,7 +76,7 @@ class Encoding:
     drop: kinds of streams of DROPPABLE, or their numbers in the file, that are left out
     every: where nothing changes, haze is looked for in every so many frames and interpolated between
 
-    Raises UsageError for what cannot be.
+    Raises UsageError for values that cannot be used.
     """
 
     start: float | None = None

@@ -1,4 +1,4 @@
-"""What may be asked, in the query or in a form's fields alike; what is not known is told, never ignored."""
+"""What may be asked, in the query or in a form's fields alike; what is unknown is reported, never ignored."""
 
 import difflib
 from collections.abc import Iterable, Mapping

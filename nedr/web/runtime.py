@@ -79,7 +79,7 @@ def _unpacked(data: bytes, name: str) -> dict[str, bytes]:
             held = {path: archive.extractfile(f"package/{path}") for path in FILES.values()}
             return {name: file.read() for name, path in FILES.items() if (file := held[path])}
     except (tarfile.TarError, KeyError, EOFError) as error:
-        raise NedrError(f"{name} is no package of onnxruntime-web: {error}") from error
+        raise NedrError(f"{name} is not a package of onnxruntime-web: {error}") from error
 
 
 def _read(folder: Path, path: str) -> bytes:

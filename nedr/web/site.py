@@ -37,7 +37,7 @@ CHANGES = {
     'data-t="dropHere"': 'data-t="dropPictures"',
     'accept="image/*,video/*,.heic,.heif,.tif,.tiff,.ppm,.pgm,.mkv"': 'accept="image/*"',
 }
-"""What is other in the served page's index.html."""
+"""What differs from the served page's index.html."""
 
 
 def write(folder: Path, *, source: Path | None = None, weights: str | Path | None = None) -> int:

@@ -98,10 +98,20 @@ def test_the_cameras_white_balance_makes_grey_grey():
     assert hues(daylight.pixels) != pytest.approx(hues(tinted.pixels), rel=0.1)
 
 
+def test_factors_of_the_callers_own_take_the_place_of_the_cameras():
+    tinted = dng(neutral=(0.5, 1, 0.7))
+    chosen = read(tinted, development=raw.Development(white_balance=(1 / 0.5, 1, 1 / 0.7)))
+    assert hues(chosen.pixels) == pytest.approx(hues(read(tinted).pixels), rel=0.02)
+    warm = read(tinted, development=raw.Development(white_balance=(4, 1, 1 / 0.7)))
+    assert hues(warm.pixels)[0] > 1.2 * hues(chosen.pixels)[0]
+    assert "white balance 4,1,1.42857," in warm.notes[0]
+
+
 def test_exposure_is_in_stops():
     darker = read(dng(), development=raw.Development(exposure=-1))
     assert "exposure -1" in darker.notes[0]
-    for wrong in ({"exposure": 4}, {"exposure": -3}, {"white_balance": "tungsten"}):
+    balances = ("tungsten", (2, 1), (2, 1, 0), (2, 1, float("inf")))
+    for wrong in ({"exposure": 4}, {"exposure": -3}, *({"white_balance": balance} for balance in balances)):
         with pytest.raises(UsageError, match="expected"):
             raw.Development(**wrong)
 
@@ -159,7 +169,10 @@ def test_the_command_develops_as_it_is_told_and_again_when_that_changes(trip, ca
     assert "alone.dng" in told.out
     assert "other.jpg" not in told.out  # a JPEG has nothing to develop
     assert not np.array_equal(read(trip.parent / "out/alone.tif").pixels, first)
-    assert main([*call, "--exposure", "9"]) == main([*call, "--prefer", "dng"]) == 2
+    assert main([*call, "--white-balance", "2,1,1.5"]) == 0
+    assert "white balance 2,1,1.5," in capsys.readouterr().err
+    for wrong in (["--white-balance", "2,1"], ["--exposure", "9"], ["--prefer", "dng"]):
+        assert main([*call, *wrong]) == 2
 
 
 def test_without_its_reader_the_extra_is_named(monkeypatch):

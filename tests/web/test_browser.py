@@ -471,6 +471,19 @@ def test_a_server_that_is_gone_or_full_is_asked_again(desktop):
     done(desktop, 1)
 
 
+def test_a_video_that_could_not_be_sent_is_tried_again_as_a_video(desktop, tmp_path):
+    footage = pytest.importorskip("footage")
+    path = tmp_path / "trip.mp4"
+    footage.film(path, footage.panned("temple", (96, 160), 12))
+    desktop.route("**/v1/videos?*", lambda route: route.abort())
+    desktop.set_input_files("#files", path)
+    failed(desktop, re.compile("server cannot be reached"))
+    desktop.unroute("**/v1/videos?*")
+    desktop.click("#list .again")
+    done(desktop, 1)
+    assert desktop.inner_text("#list .name").startswith("trip.mp4 0:")
+
+
 def test_what_the_server_has_let_go_of_is_sent_again(desktop):
     started(desktop)
     sent = []

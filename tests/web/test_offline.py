@@ -242,5 +242,5 @@ def test_a_network_that_answers_otherwise_than_the_librarys_is_not_used(browser,
     page.goto(f"http://127.0.0.1:{server.server_port}/")
     page.click("#example")
     failed = page.locator("#list .failed .state")
-    sync_api.expect(failed).to_have_text(re.compile("answers otherwise than it should"), timeout=120_000)
+    sync_api.expect(failed).to_have_text(re.compile("answer differs from the library's"), timeout=120_000)
     page.context.close()

@@ -27,7 +27,7 @@ async function checked(run) {
   const { least, check } = MODEL, pattern = (c) => Float32Array.from({ length: least ** 2 }, (_, k) => ((k * (c + 3)) % 251) / 250);
   const { lattice, airlight, density } = await run({ planes: [0, 1, 2].map(pattern), rows: least, columns: least }, 8, 8);
   const found = [lattice.values.reduce((sum, t) => sum + t, 0) / 64, ...airlight, density];
-  if (found.some((value, k) => Math.abs(value - check[k]) > 0.01)) throw new Error("the network answers otherwise than it should");
+  if (found.some((value, k) => Math.abs(value - check[k]) > 0.01)) throw new Error("the network's answer differs from the library's");
 }
 
 // Transmission on a lattice, the airlight's mean and terms, and the density of a view.

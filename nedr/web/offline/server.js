@@ -49,7 +49,7 @@ function work(kind, given, signal) {
   });
 }
 
-// The first photograph need not wait for the weights; what fails is told with it.
+// The first photograph need not wait for the weights; a failure is reported with it.
 export const ready = work("warm", {}).catch(() => {});
 
 // Photographs

@@ -1,7 +1,7 @@
 // Videos: a few frames to look at and set the strength with, then the whole of it in the background. What is at work
 // is remembered by the browser, so it is found again when the page is loaded again.
-import { ask, send } from "./server.js";
-import { add, forget, mark, take } from "./photographs.js";
+import { ask } from "./server.js";
+import { add, forget, mark, sent, take } from "./photographs.js";
 import { recall, remember } from "./memory.js";
 import { t } from "./words.js";
 import * as viewer from "./viewer.js";
@@ -13,15 +13,23 @@ export function isClip(file) {
   return file.type.startsWith("video/") || /\.(mp4|m4v|mov|mkv|webm|avi|ts|mts|m2ts|mpg|mpeg|wmv|3gp)$/i.test(file.name);
 }
 
-export async function addClip(file, path) {
-  const clip = { stills: "coming", name: file.name, file }, item = add(file, { path, clip });
+export function addClip(file, path) {
+  const clip = { stills: "coming", name: file.name, file, frames: 0 }, item = add(file, { path, clip });
+  item.again = () => prepare(clip, item);
+  prepare(clip, item);
+}
+
+// Sends a video, unless that is done, and adds the frames that are still to come.
+async function prepare(clip, item) {
+  mark(item, "waiting");
   try {
-    await keep(clip, item);
+    if (!clip.id) await keep(clip, item);
     clip.stills = "here";
-    for (const [number, seconds] of clip.about.stills.entries()) {
+    for (const [number, seconds] of [...clip.about.stills.entries()].slice(clip.frames)) {
       const blob = await (await ask(`v1/videos/${clip.id}/stills/${number}`, { signal: item.stop.signal })).blob();
       const clock = `${Math.floor(seconds / 60)}:${String(Math.floor(seconds % 60)).padStart(2, "0")}`;
-      add(new File([blob], `${file.name} ${clock}`, { type: "image/jpeg" }), { clip });
+      add(new File([blob], `${clip.name} ${clock}`, { type: "image/jpeg" }), { clip });
+      clip.frames += 1;
     }
     take(item); // the placeholder; its frames stay
   } catch (error) {
@@ -30,11 +38,7 @@ export async function addClip(file, path) {
 }
 
 async function keep(clip, item) {
-  const sent = (share) => {
-    item.sent = share;
-    mark(item, share < 1 ? "sending" : "working");
-  };
-  clip.about = await send(`v1/videos?${new URLSearchParams({ name: clip.name.slice(-200) })}`, clip.file, { sent, signal: item.stop.signal });
+  clip.about = await sent(`v1/videos?${new URLSearchParams({ name: clip.name.slice(-200) })}`, clip.file, item);
   clip.id = clip.about.id;
 }
 

@@ -1,6 +1,6 @@
 // The results side by side below the picture: choose, remove, try again, all in one ZIP.
 import { ask } from "./server.js";
-import { enqueue, heard, items, keepAgain, remove } from "./photographs.js";
+import { again, heard, items, keepAgain, remove } from "./photographs.js";
 import { asked, download, save } from "./panel.js";
 import { t } from "./words.js";
 import * as viewer from "./viewer.js";
@@ -13,7 +13,7 @@ function row(item) {
   const element = document.createElement("li");
   element.innerHTML = '<button class="open" type="button"><span class="thumb"><img alt="" hidden></span><span class="name"></span><span class="state"></span></button><button class="remove" type="button">×</button><button class="plain again small" type="button" hidden></button>';
   element.querySelector(".open").addEventListener("click", () => choose(item));
-  element.querySelector(".again").addEventListener("click", () => enqueue(item));
+  element.querySelector(".again").addEventListener("click", () => again(item));
   element.querySelector(".remove").addEventListener("click", () => remove(item));
   item.row = element;
   $("list").append(element);
@@ -25,7 +25,7 @@ export function update(item) {
   element.className = state;
   element.querySelector(".name").textContent = item.name;
   element.querySelector(".open").title = item.path;
-  element.querySelector(".state").textContent = error ? error.words : state === "sending" ? t("sending", { percent: Math.round(100 * item.sent) }) : t(state);
+  element.querySelector(".state").textContent = error ? error.words || String(error) : state === "sending" ? t("sending", { percent: Math.round(100 * item.sent) }) : t(state);
   element.querySelector(".again").hidden = !error?.again;
   element.querySelector(".again").textContent = t("tryAgain");
   element.querySelector(".remove").setAttribute("aria-label", t("remove", { name: item.name }));
@@ -95,7 +95,7 @@ export function listen(say) {
   heard.addEventListener("removed", ({ item }) => { item.row.remove(); count(); });
   $("previous").addEventListener("click", () => turn(-1));
   $("next").addEventListener("click", () => turn(1));
-  $("retry").addEventListener("click", () => items.filter((item) => item.error?.again).forEach(enqueue));
+  $("retry").addEventListener("click", () => items.filter((item) => item.error?.again).forEach(again));
   $("all").addEventListener("click", async () => {
     $("all").disabled = true;
     say("");

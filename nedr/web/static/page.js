@@ -1,5 +1,5 @@
 // What comes in, and what belongs together.
-import { add, enqueue, heard, items } from "./photographs.js";
+import { add, again, heard, items } from "./photographs.js";
 import { LANGUAGES, choose, chosen, t, translate } from "./words.js";
 import { useToken } from "./server.js";
 import * as clips from "./clips.js";
@@ -39,7 +39,7 @@ async function dropped(transfer) {
 async function below(entry) {
   if (entry.isFile) {
     const file = await new Promise((found, failed) => entry.file(found, failed)).catch(() => null);
-    const wanted = file && (/^(image|video)\//.test(file.type) || /\.(heic|heif|tiff?|ppm|pgm|avif|mkv|mts)$/i.test(file.name));
+    const wanted = file && (file.type.startsWith("image/") || clips.isClip(file) || /\.(heic|heif|tiff?|ppm|pgm|avif)$/i.test(file.name));
     return wanted && !file.name.startsWith(".") ? [{ file, path: entry.fullPath.slice(1) }] : [];
   }
   const reader = entry.createReader(), found = [];
@@ -108,7 +108,7 @@ $("token-row").addEventListener("submit", (event) => {
   event.preventDefault();
   useToken($("token").value.trim());
   $("token-row").hidden = true;
-  items.filter((item) => item.error?.again).forEach(enqueue);
+  items.filter((item) => item.error?.again).forEach(again);
 });
 document.addEventListener("keydown", (event) => {
   if (!(event.ctrlKey || event.metaKey) || event.key.toLowerCase() !== "z" || event.target.matches("#token")) return;

@@ -26,6 +26,12 @@ export function enqueue(item) {
   while (working < AT_ONCE && queue.length) work();
 }
 
+// Tries once more what has failed; a video knows how it is sent.
+export function again(item) {
+  if (item.again) item.again();
+  else enqueue(item);
+}
+
 // Out of the list, on this side only.
 export function take(item) {
   if (!items.includes(item)) return;
@@ -76,12 +82,17 @@ async function prepare(item) {
   }
 }
 
-async function keep(item) {
-  const sent = (share) => {
+// Sends a file, and shows in an item's row how much of it has gone.
+export function sent(path, file, item) {
+  const progress = (share) => {
     item.sent = share;
     mark(item, share < 1 ? "sending" : "working");
   };
-  item.about = await send("v1/pictures", item.file, { sent, signal: item.stop.signal });
+  return send(path, file, { sent: progress, signal: item.stop.signal });
+}
+
+async function keep(item) {
+  item.about = await sent("v1/pictures", item.file, item);
   item.id = item.about.id;
 }
 
