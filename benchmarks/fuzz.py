@@ -47,6 +47,7 @@ from nedr.video import pipeline
 CALLS = ("/v1/field", "/v1/pictures", "/v1/field?format=png", "/v1/dehaze", "/v1/dehaze?map=depth")
 FORMATS = ("jpeg", "png", "tiff", "webp", "avif", "bmp", "ppm")
 GROWTH = 64e6
+GROWTH_OF_HALF = 32e6  # over the second half, of files and videos
 PATIENCE = 10.0
 HANG = 300.0  # seconds by the clock on one file, however busy the computer
 NO_ANSWER = 599
@@ -87,7 +88,7 @@ def of_files(numbers: range, attempt: Callable[[Path, int, Dehazer], Path]) -> b
     print(
         f"slowest {slowest[0]:.2f} s (file {slowest[1]}); memory {before / 1e6:.0f} MB, growth {growth / 1e6:+.0f} MB"
     )
-    return bool(outcomes["wrong"]) or slowest[0] > PATIENCE or growth > GROWTH / 2
+    return bool(outcomes["wrong"]) or slowest[0] > PATIENCE or growth > GROWTH_OF_HALF
 
 
 def photograph(folder: Path, number: int, dehazer: Dehazer) -> Path:

@@ -94,6 +94,8 @@ def films():
         "a.webm": {"codec": "libvpx-vp9", "heard": "libopus"},
         "a.avi": {"codec": "mpeg4", "sound": False},
         "a.ts": {"telemetry": b"data"},
+        "a.wmv": {"codec": "wmv2", "sound": False},
+        "a.ogv": {"codec": "libvpx", "sound": False},
     }
     with TemporaryDirectory() as folder:
         return [footage.film(Path(folder) / name, frames, **how).read_bytes() for name, how in ways.items()]

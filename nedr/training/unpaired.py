@@ -80,10 +80,11 @@ def scaled(distance: Tensor, weights: UnpairedConfig) -> Tensor:
     """A depth (B, 1, h, w) with the configured mean in each picture, and deviation over mean; with 0 as it is."""
     if not weights.depth_mean:
         return distance
-    relative = distance / distance.mean(dim=(1, 2, 3), keepdim=True) - 1.0
+    relative = distance / distance.mean(dim=(1, 2, 3), keepdim=True)
     if weights.depth_spread:
-        relative = relative * (weights.depth_spread / relative.std(dim=(1, 2, 3), keepdim=True).clamp_min(FLAT))
-    return weights.depth_mean * (1.0 + relative).clamp_min(LEAST_DEPTH)
+        spread = relative.std(dim=(1, 2, 3), keepdim=True).clamp_min(FLAT)
+        relative = (1.0 + (relative - 1.0) * weights.depth_spread / spread).clamp_min(LEAST_DEPTH)
+    return weights.depth_mean * relative
 
 
 def dehaze_cycle(networks: Networks, hazy: Tensor, weights: UnpairedConfig) -> DehazeCycle:
