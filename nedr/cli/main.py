@@ -16,6 +16,10 @@ from nedr.errors import NedrError, UsageError
 
 VERBS = dehaze.VERBS | info.VERBS | serve.VERBS | haze.VERBS | train.VERBS | evaluate.VERBS | completion.VERBS
 
+# What other programs call an option, and this one calls otherwise.
+HABITS = dict.fromkeys(("--force", "-f", "--yes", "-y", "--clobber", "--replace"), "--overwrite")
+HABITS |= dict.fromkeys(("--jobs", "-j", "--processes"), "--workers") | {"--gpu": "--device"}
+
 EPILOG = """\
 `nedr PHOTO...` is `nedr dehaze PHOTO...`; a photograph named like a command is given as ./info.
 Each command has its own help, as in `nedr dehaze --help`.
@@ -105,7 +109,8 @@ def _parsed(parser: argparse.ArgumentParser, words: list[str]) -> argparse.Names
     if unknown:
         wrong = next((word for word in unknown if word.startswith("-")), unknown[0]).partition("=")[0]
         known = completion.options(arguments.parsers[arguments.verb])
-        near = difflib.get_close_matches(wrong, known, n=1)
+        meant = [option for option in (HABITS.get(wrong),) if option in known]
+        near = meant or difflib.get_close_matches(wrong, known, n=1)
         hint = f"did you mean {near[0]}?" if near else f"see nedr {arguments.verb} --help"
         raise UsageError(f"nedr {arguments.verb} has no {wrong}; {hint}")
     return arguments

@@ -223,6 +223,9 @@ def test_closed_streams_do_no_harm(folder, weights):
     [
         (["a.png", "--strenght", "0.6"], "nedr dehaze has no --strenght; did you mean --strength?"),
         (["info", "a.png", "--jsn"], "nedr info has no --jsn; did you mean --json?"),
+        (["a.png", "--force"], "nedr dehaze has no --force; did you mean --overwrite?"),
+        (["haze", "a.png", "-y"], "nedr haze has no -y; did you mean --overwrite?"),
+        (["a.png", "-j", "4"], "nedr dehaze has no -j; did you mean --workers?"),
         (["a.png", "--qqq"], "nedr dehaze has no --qqq; see nedr dehaze --help"),
         (["a.png", "--strength", "much"], "expected a number, found 'much' (see nedr dehaze --help)"),
         (
