@@ -283,7 +283,11 @@ class RebuiltITS(Dataset[dict[str, Tensor]]):
 
 
 class DrawnHaze(Dataset[dict[str, Tensor]]):
-    """Sample number i: what rehazing is asked for, `drawn_density` () and `drawn_airlight` (3,)."""
+    """Sample number i: what rehazing is asked for.
+
+    `drawn_density` () and `drawn_airlight` (3,); `drawn_luck` (), uniform in [0, 1), which is below a share for that
+    share of the samples; and `drawn_unevenness` (1, 6, 8), normal noise of a deviation that is uniform in [0, 1).
+    """
 
     def __init__(self, density: Range, haze: HazeConfig, *, seed: int) -> None:
         self.density, self.haze, self.seed = density, haze, seed
@@ -292,7 +296,10 @@ class DrawnHaze(Dataset[dict[str, Tensor]]):
         """Sample `index`, any integer >= 0."""
         rng = np.random.default_rng([self.seed, 3, index])
         density = torch.tensor(rng.uniform(*self.density), dtype=torch.float32)
-        return {"drawn_density": density, "drawn_airlight": torch.from_numpy(draw_airlight(self.haze, rng))}
+        airlight = torch.from_numpy(draw_airlight(self.haze, rng))
+        luck = torch.tensor(rng.random(), dtype=torch.float32)
+        noise = torch.from_numpy(rng.random() * rng.standard_normal((1, 6, 8))).float()
+        return {"drawn_density": density, "drawn_airlight": airlight, "drawn_luck": luck, "drawn_unevenness": noise}
 
 
 class Together(Dataset[dict[str, Tensor]]):

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from nedr.errors import NedrError
 from nedr.model.critic import PatchCritic, accuracy
@@ -21,7 +22,7 @@ from nedr.model.depth import DepthConfig, DepthNet
 from nedr.model.encoder import Encoder
 from nedr.model.heads import brightest
 from nedr.model.nedr import HazeEstimate, NeDR, NeDRConfig, depth, displayed, scene_radiance
-from nedr.model.rehaze import Rehaze, Rehazing, RehazingConfig
+from nedr.model.rehaze import Rehaze, Rehazing, RehazingConfig, physical_haze
 from nedr.model.resample import averaged
 from nedr.training import losses, teacher
 from nedr.training.checkpoint import save_weights
@@ -92,20 +93,55 @@ def dehaze_cycle(networks: Networks, hazy: Tensor, weights: UnpairedConfig) -> D
     clear, estimate = dehaze(networks.dehaze, hazy)
     airlight = brightest(clear) if weights.airlight == "brightest" else estimate.airlight
     distance = depth_of(networks.depth, clear, weights)
-    return DehazeCycle(clear, estimate, networks.rehaze(clear, distance, estimate.density, airlight))
+    return DehazeCycle(clear, estimate, rehaze(networks.rehaze, clear, distance, estimate.density, airlight, weights))
 
 
-def rehaze_cycle(networks: Networks, batch: dict[str, Tensor], weights: UnpairedConfig) -> RehazeCycle:
-    """I~ = R(J, D(J), beta drawn); J~ = G(I~)."""
+def rehaze(
+    network: Rehaze, clear: Tensor, distance: Tensor, density: Tensor, airlight: Tensor, weights: UnpairedConfig
+) -> Tensor:
+    """R(J, d, beta) (B, 3, H, W), or its physical part alone; shapes as in `Rehaze`."""
+    if weights.residual:
+        hazy: Tensor = network(clear, distance, density, airlight)
+        return hazy
+    return displayed(physical_haze(clear, distance, density, airlight)[1])
+
+
+def rehaze_cycle(
+    networks: Networks, batch: dict[str, Tensor], seen: HazeEstimate, weights: UnpairedConfig
+) -> RehazeCycle:
+    """I~ = R(J, D(J), beta drawn); J~ = G(I~).
+
+    seen: what G said of the batch's hazy pictures, whose depth a share of the samples may get.
+    """
     clear, density = batch["clear"], batch["drawn_density"]
     airlight = brightest(clear) if weights.airlight == "brightest" else batch["drawn_airlight"]
-    distance = depth_of(networks.depth, clear, weights)
-    if weights.measured_depth:
-        distance = averaged(batch["depth"], *distance.shape[-2:])
-    hazy = networks.rehaze(clear, distance, density, airlight)
+    distance = rehazed_depth(networks.depth, batch, seen, weights)
+    hazy = rehaze(networks.rehaze, clear, distance, density, airlight, weights)
     again, estimate = dehaze(networks.dehaze, hazy)
     transmission = torch.exp(-density[:, None, None, None] * distance).detach()
     return RehazeCycle(hazy, estimate, again, transmission, airlight)
+
+
+def rehazed_depth(network: DepthNet, batch: dict[str, Tensor], seen: HazeEstimate, weights: UnpairedConfig) -> Tensor:
+    """The depth (B, 1, h, w) on which haze is put: D(J), or what the configuration wants in its place.
+
+    With D(J) alone, t is a function of what a picture shows, and G need not read the haze. The depth of a hazy picture
+    is turned by 180 degrees, so that G cannot tell t from the position either: D and G would lock in on a pattern.
+    """
+    distance = depth_of(network, batch["clear"], weights)
+    if weights.transferred:
+        other = batch["drawn_luck"][:, None, None, None] < weights.transferred
+        found = scaled(depth(seen.transmission, seen.density).detach(), weights)
+        found = averaged(found, *distance.shape[-2:]).flip(-2, -1)
+        distance = torch.where(other, found, distance)
+    if weights.uneven:
+        noise = F.interpolate(batch["drawn_unevenness"], distance.shape[-2:], mode="bicubic", align_corners=False)
+        mean = distance.mean(dim=(1, 2, 3), keepdim=True)
+        distance = distance * torch.exp(weights.uneven * noise)
+        distance = distance * (mean / distance.mean(dim=(1, 2, 3), keepdim=True))
+    if weights.measured_depth:
+        distance = averaged(batch["depth"], *distance.shape[-2:])
+    return distance
 
 
 def generator_loss(
@@ -222,7 +258,7 @@ class UnpairedRun(Run):
         with frozen(networks.depth, networks.critic_clear, networks.critic_hazy):
             with self.fabric.autocast():
                 there = dehaze_cycle(networks, batch["real"], weights)
-                back = rehaze_cycle(networks, batch, weights)
+                back = rehaze_cycle(networks, batch, there.estimate, weights)
                 terms = generator_loss(networks, there, back, batch, weights)
                 terms |= cures(there, back, batch, weights) | self.further_terms(batch)
                 if self.phi is not None:

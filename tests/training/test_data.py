@@ -175,4 +175,6 @@ def test_unpaired_samples_are_numbered_and_of_one_size(folders):
         assert all(torch.equal(sample[name], again[name]) for name in sample)
         assert sample["real"].shape == sample["clear"].shape == sample["hazy"].shape
         assert 0.2 <= float(sample["drawn_density"]) <= 2.0
+        assert 0.0 <= float(sample["drawn_luck"]) < 1.0
+        assert sample["drawn_unevenness"].shape == (1, 6, 8)
     assert not torch.equal(together[0]["real"], together[1]["real"])

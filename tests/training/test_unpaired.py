@@ -19,6 +19,7 @@ from lightning_fabric import Fabric  # noqa: E402
 
 from nedr.errors import NedrError, UsageError  # noqa: E402
 from nedr.model.nedr import depth, scene_radiance  # noqa: E402
+from nedr.model.rehaze import physical_haze  # noqa: E402
 from nedr.training import loop, losses, unpaired  # noqa: E402
 from nedr.training.checkpoint import load_checkpoint, load_published, load_weights  # noqa: E402
 from nedr.training.config import LogConfig, OptimConfig, Paths, TrainConfig, UnpairedConfig  # noqa: E402
@@ -74,14 +75,20 @@ def values(module):
     return {name: value.clone() for name, value in module.state_dict().items()}
 
 
+def cycles(run, batch, weights=None):
+    """Both cycles of a batch."""
+    weights = weights or run.weights
+    there = unpaired.dehaze_cycle(run.networks, batch["real"], weights)
+    return there, unpaired.rehaze_cycle(run.networks, batch, there.estimate, weights)
+
+
 def moved(module, before):
     return any(not torch.equal(value, before[name]) for name, value in module.state_dict().items())
 
 
 def test_both_cycles_come_back_in_shape_and_range(run):
     batch = first_batch(run)
-    there = unpaired.dehaze_cycle(run.networks, batch["real"], run.weights)
-    back = unpaired.rehaze_cycle(run.networks, batch, run.weights)
+    there, back = cycles(run, batch)
     for picture in (there.clear, there.hazy, back.hazy, back.clear):
         assert picture.shape == batch["real"].shape
         assert 0 <= picture.min() <= picture.max() <= 1
@@ -101,7 +108,7 @@ def test_untrained_rehazing_is_the_scattering_model(run):
 def test_published_airlight_is_the_brightest_of_the_clear_picture(run):
     batch, published = first_batch(run), dataclasses.replace(run.weights, airlight="brightest")
     batch["drawn_density"] = torch.full((2,), 50.0)  # so dense that only A is left
-    hazy = unpaired.rehaze_cycle(run.networks, batch, published).hazy
+    hazy = cycles(run, batch, published)[1].hazy
     torch.testing.assert_close(hazy.mean(dim=(2, 3)), batch["clear"].amax(dim=(2, 3)), atol=0.05, rtol=0)
 
 
@@ -125,8 +132,7 @@ def test_each_loss_moves_only_what_it_is_for(run):
     assert not gets_gradient(run.networks.dehaze)
     run.networks.depth.zero_grad()
     with unpaired.frozen(run.networks.depth, run.networks.critic_clear, run.networks.critic_hazy):
-        there = unpaired.dehaze_cycle(run.networks, batch["real"], run.weights)
-        back = unpaired.rehaze_cycle(run.networks, batch, run.weights)
+        there, back = cycles(run, batch)
         torch.stack([*unpaired.generator_loss(run.networks, there, back, batch, run.weights).values()]).sum().backward()
     assert [gets_gradient(network) for network in run.networks] == [True, False, True, False, False]
     unpaired.critic_loss(run.networks.critic_clear, batch["clear"], there.clear.detach())[0].backward()
@@ -151,10 +157,7 @@ def test_depth_loss_is_the_distance_to_the_depth_of_the_haze(run):
 def test_known_haze_is_what_was_put_there(run):
     batch = first_batch(run)
     weights = dataclasses.replace(run.weights, known_haze=2.0, dark_channel=0.5)
-    there, back = (
-        unpaired.dehaze_cycle(run.networks, batch["real"], weights),
-        unpaired.rehaze_cycle(run.networks, batch, weights),
-    )
+    there, back = cycles(run, batch, weights)
     density = batch["drawn_density"].view(-1, 1, 1, 1)
     torch.testing.assert_close(back.transmission, torch.exp(-density * run.networks.depth(batch["clear"])))
     terms = unpaired.cures(there, back, batch, weights)
@@ -174,10 +177,47 @@ def test_haze_can_be_put_on_measured_depth(run):
     batch = first_batch(run)
     batch["depth"] = torch.linspace(0.1, 1.0, 64).expand(2, 1, 64, 64).contiguous()
     batch["clear"] = batch["clear"][..., :64, :64]
-    back = unpaired.rehaze_cycle(run.networks, batch, dataclasses.replace(run.weights, measured_depth=True))
+    _, back = cycles(run, batch, dataclasses.replace(run.weights, measured_depth=True))
     distance = torch.linspace(0.1, 1.0, 64).unflatten(0, (back.transmission.shape[-1], -1)).mean(dim=1)
     expected = torch.exp(-batch["drawn_density"][:, None] * distance)
     torch.testing.assert_close(back.transmission[:, 0, 3], expected)
+
+
+def test_a_share_of_rehazed_pictures_has_the_depth_found_in_hazy_ones(run):
+    weights, batch = dataclasses.replace(run.weights, transferred=0.5, depth_mean=0.4), first_batch(run)
+    batch["drawn_luck"] = torch.tensor([0.4, 0.6])
+    there, back = cycles(run, batch, weights)
+    found = depth(there.estimate.transmission, there.estimate.density)
+    own = unpaired.depth_of(run.networks.depth, batch["clear"], weights)
+    distance = torch.stack([0.4 * found[0].flip(-2, -1) / found[0].mean(), own[1]])
+    torch.testing.assert_close(back.transmission, torch.exp(-batch["drawn_density"].view(-1, 1, 1, 1) * distance))
+
+
+def test_haze_that_is_put_on_can_be_uneven(run):
+    batch = first_batch(run)
+    own = unpaired.depth_of(run.networks.depth, batch["clear"], run.weights)
+    batch["drawn_unevenness"] = torch.stack([torch.full((1, 6, 8), 2.0), torch.linspace(-1, 1, 8).expand(1, 6, 8)])
+    _, back = cycles(run, batch, dataclasses.replace(run.weights, uneven=0.5))
+    distance = -back.transmission.log() / batch["drawn_density"].view(-1, 1, 1, 1)
+    torch.testing.assert_close(distance.mean(dim=(1, 2, 3)), own.mean(dim=(1, 2, 3)))
+    torch.testing.assert_close(distance[0], own[0])  # the same everywhere is even
+    ratio = (distance[1] / own[1]).mean(dim=(0, 1))
+    assert (ratio.diff() > 0).all()
+    assert (ratio[-1] / ratio[0]).item() == pytest.approx(math.exp(0.5 * 2.0), rel=0.1)
+
+
+def test_rehazing_can_do_without_its_residual(run):
+    torch.nn.init.constant_(run.networks.rehaze.unet.last.bias, 1.0)
+    batch, bare = first_batch(run), dataclasses.replace(run.weights, residual=False)
+    _, back = cycles(run, batch, bare)
+    clear, density, airlight = batch["clear"], batch["drawn_density"], batch["drawn_airlight"]
+    _, expected = physical_haze(clear, run.networks.depth(clear), density, airlight)
+    torch.testing.assert_close(back.hazy, expected)
+    with torch.no_grad():
+        assert (cycles(run, batch)[1].hazy - expected).abs().mean() > 0.01
+    run.weights, before = bare, values(run.networks.rehaze)
+    run.advance(batch)  # R has nothing to learn
+    assert not moved(run.networks.rehaze, before)
 
 
 def test_depth_can_be_held_to_a_mean(run):
