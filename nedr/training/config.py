@@ -78,8 +78,8 @@ class UnpairedConfig:
     dark_channel: float = 0.0  # how far the dark channel of results is from that of clear pictures: haze raises it
     teacher: float = 0.0  # labels of real photographs by the averaged weights, where they can be trusted
     depth_mean: float = 0.0  # D(J) is scaled to this mean, as only its product with beta is seen; 0 leaves it
-    depth_spread: float = 0.0  # and to this deviation, over its mean: what D and G learn from each other grows flat
     transferred: float = 0.0  # share of rehazed pictures whose depth is that found in a hazy one, and not D(J)
+    drawn: float = 0.0  # and share whose depth is drawn from the picture's regions (source "its")
     uneven: float = 0.0  # haze of rehazed pictures is up to so uneven: smooth noise of this deviation in the log of d
     residual: bool = True  # R adds what the scattering model misses; off: its haze is the model's alone
     measured_depth: bool = False  # haze is put on measured depth instead of D(J): to see what D costs, no protocol
@@ -100,13 +100,15 @@ class UnpairedConfig:
             raise ValueError("the perceptual term is on the cycles, all of whose terms are 0: expected perceptual = 0")
         if not 0.0 < self.depth_range[0] < self.depth_range[1]:
             raise ValueError(f"depth_range needs 0 < low < high, found {self.depth_range}")
-        if self.depth_mean < 0.0 or self.depth_spread < 0.0 or self.uneven < 0.0:
-            found = f"{self.depth_mean}, {self.depth_spread} and {self.uneven}"
-            raise ValueError(f"expected depth_mean, depth_spread and uneven >= 0, found {found}")
-        if not 0.0 <= self.transferred <= 1.0:
-            raise ValueError(f"transferred is a share: expected 0 to 1, found {self.transferred}")
-        if self.depth_spread and not self.depth_mean:
-            raise ValueError("depth_spread is a share of depth_mean, which is 0")
+        if self.depth_mean < 0.0 or self.uneven < 0.0:
+            raise ValueError(f"expected depth_mean and uneven >= 0, found {self.depth_mean} and {self.uneven}")
+        if min(self.transferred, self.drawn) < 0.0 or self.transferred + self.drawn > 1.0:
+            found = f"{self.transferred} and {self.drawn}"
+            raise ValueError(
+                f"transferred and drawn are shares: expected at least 0 and at most 1 together, found {found}"
+            )
+        if self.source != "its" and self.drawn:
+            raise ValueError("photographs have drawn depth in their supervision: expected unpaired.drawn = 0")
 
     @property
     def cycles(self) -> bool:

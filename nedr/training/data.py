@@ -191,10 +191,16 @@ class SyntheticHaze(Dataset[dict[str, Tensor]]):
         elif label and sky is not None and rng.random() < self.data.labelled * label.trust:
             depth = labelled_depth(image, read_depth(label.far, box, size), sky, rng)
         else:
-            coarse = averaged(image, size[0] // DEPTH_SCALE, size[1] // DEPTH_SCALE)
-            depth = resize_map(procedural_depth(coarse, rng), size)
+            depth = drawn_depth(image, rng)
         image = aerial_veil(image, depth, rng) if rng.random() < self.haze.aerial else image
         return Scene(image, depth, sky)
+
+
+def drawn_depth(image: Array, rng: np.random.Generator) -> Array:
+    """A depth (H, W) in (0, 1] whose outlines follow those of a picture (H, W, 3)."""
+    height, width = image.shape[:2]
+    coarse = averaged(image, height // DEPTH_SCALE, width // DEPTH_SCALE)
+    return resize_map(procedural_depth(coarse, rng), (height, width))
 
 
 class Scene(NamedTuple):
@@ -259,7 +265,8 @@ class RebuiltITS(Dataset[dict[str, Tensor]]):
     """RESIDE's indoor training set from scenes with measured depth, unpaired: `real` and `clear` (3, H, W).
 
     The first half of the scenes is hazy, t = exp(-beta d) with d the 8-bit map / 255, the second half clear; its
-    `depth` (1, H, W) is for finding out what limits a run, never for the protocol itself.
+    `depth` (1, H, W) is for finding out what limits a run, never for the protocol itself. `drawn_depth` (1, H, W) is
+    drawn from the clear picture alone.
     """
 
     def __init__(self, scenes: list[tuple[Path, Path]], data: DataConfig, *, seed: int) -> None:
@@ -278,7 +285,8 @@ class RebuiltITS(Dataset[dict[str, Tensor]]):
         box = draw_box(self.data, rng)
         clear, depth = read_rgb(picture, box, size), read_depth(distances, box, size)[..., None]
         turned = slice(None, None, -1 if rng.random() < 0.5 else 1)
-        parts = {"real": hazy, "clear": clear, "depth": depth.clip(1.0 / 255.0)}
+        drawn = drawn_depth(clear, rng)[..., None]
+        parts = {"real": hazy, "clear": clear, "depth": depth.clip(1.0 / 255.0), "drawn_depth": drawn}
         return {name: _planes(values[:, turned]) for name, values in parts.items()}
 
 

@@ -35,7 +35,6 @@ REHAZING = "rehazing.safetensors"
 FLAT = 0.003
 # ... when it does so in as many steps one after another.
 PATIENCE = 50
-LEAST_DEPTH = 0.05  # of the mean, of a depth whose spread is given
 
 
 class Networks(NamedTuple):
@@ -73,19 +72,15 @@ def dehaze(network: NeDR, hazy: Tensor) -> tuple[Tensor, HazeEstimate]:
 
 
 def depth_of(network: DepthNet, clear: Tensor, weights: UnpairedConfig) -> Tensor:
-    """D(J) (B, 1, h, w), scaled to the configured mean and spread of each picture if there are any."""
+    """D(J) (B, 1, h, w), scaled to the configured mean in each picture if there is one."""
     return scaled(network(clear), weights)
 
 
 def scaled(distance: Tensor, weights: UnpairedConfig) -> Tensor:
-    """A depth (B, 1, h, w) with the configured mean in each picture, and deviation over mean; with 0 as it is."""
+    """A depth (B, 1, h, w) with the configured mean in each picture; with 0 as it is."""
     if not weights.depth_mean:
         return distance
-    relative = distance / distance.mean(dim=(1, 2, 3), keepdim=True)
-    if weights.depth_spread:
-        spread = relative.std(dim=(1, 2, 3), keepdim=True).clamp_min(FLAT)
-        relative = (1.0 + (relative - 1.0) * weights.depth_spread / spread).clamp_min(LEAST_DEPTH)
-    return weights.depth_mean * relative
+    return distance * (weights.depth_mean / distance.mean(dim=(1, 2, 3), keepdim=True))
 
 
 def dehaze_cycle(networks: Networks, hazy: Tensor, weights: UnpairedConfig) -> DehazeCycle:
@@ -129,18 +124,20 @@ def rehazed_depth(network: DepthNet, batch: dict[str, Tensor], seen: HazeEstimat
     is turned by 180 degrees, so that G cannot tell t from the position either: D and G would lock in on a pattern.
     """
     distance = depth_of(network, batch["clear"], weights)
+    size, luck = distance.shape[-2:], batch["drawn_luck"][:, None, None, None]
     if weights.transferred:
-        other = batch["drawn_luck"][:, None, None, None] < weights.transferred
-        found = scaled(depth(seen.transmission, seen.density).detach(), weights)
-        found = averaged(found, *distance.shape[-2:]).flip(-2, -1)
-        distance = torch.where(other, found, distance)
+        found = averaged(depth(seen.transmission, seen.density).detach(), *size).flip(-2, -1)
+        distance = torch.where(luck < weights.transferred, scaled(found, weights), distance)
+    if weights.drawn:
+        drawn = scaled(averaged(batch["drawn_depth"], *size), weights)
+        distance = torch.where(luck >= 1.0 - weights.drawn, drawn, distance)
     if weights.uneven:
-        noise = F.interpolate(batch["drawn_unevenness"], distance.shape[-2:], mode="bicubic", align_corners=False)
+        noise = F.interpolate(batch["drawn_unevenness"], size, mode="bicubic", align_corners=False)
         mean = distance.mean(dim=(1, 2, 3), keepdim=True)
         distance = distance * torch.exp(weights.uneven * noise)
         distance = distance * (mean / distance.mean(dim=(1, 2, 3), keepdim=True))
     if weights.measured_depth:
-        distance = averaged(batch["depth"], *distance.shape[-2:])
+        distance = averaged(batch["depth"], *size)
     return distance
 
 

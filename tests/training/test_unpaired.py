@@ -20,6 +20,7 @@ from lightning_fabric import Fabric  # noqa: E402
 from nedr.errors import NedrError, UsageError  # noqa: E402
 from nedr.model.nedr import depth, scene_radiance  # noqa: E402
 from nedr.model.rehaze import physical_haze  # noqa: E402
+from nedr.model.resample import averaged  # noqa: E402
 from nedr.training import loop, losses, unpaired  # noqa: E402
 from nedr.training.checkpoint import load_checkpoint, load_published, load_weights  # noqa: E402
 from nedr.training.config import LogConfig, OptimConfig, Paths, TrainConfig, UnpairedConfig  # noqa: E402
@@ -193,6 +194,20 @@ def test_a_share_of_rehazed_pictures_has_the_depth_found_in_hazy_ones(run):
     torch.testing.assert_close(back.transmission, torch.exp(-batch["drawn_density"].view(-1, 1, 1, 1) * distance))
 
 
+def test_a_share_of_rehazed_pictures_has_drawn_depth(run):
+    weights, batch = dataclasses.replace(run.weights, source="its", supervised=0.0, drawn=0.5), first_batch(run)
+    batch["drawn_luck"], batch["drawn_depth"] = torch.tensor([0.4, 0.6]), batch["depth"].flip(-1)
+    _, back = cycles(run, batch, weights)
+    own = unpaired.depth_of(run.networks.depth, batch["clear"], weights)
+    distance = torch.stack([own[0], averaged(batch["drawn_depth"], *own.shape[-2:])[1]])
+    torch.testing.assert_close(back.transmission, torch.exp(-batch["drawn_density"].view(-1, 1, 1, 1) * distance))
+    for wrong in ({"drawn": 0.6, "transferred": 0.6}, {"transferred": -0.1}):
+        with pytest.raises(ValueError, match="at most 1 together"):
+            dataclasses.replace(weights, **wrong)
+    with pytest.raises(ValueError, match=r"expected unpaired.drawn = 0"):
+        UnpairedConfig(drawn=0.5)
+
+
 def test_haze_that_is_put_on_can_be_uneven(run):
     batch = first_batch(run)
     own = unpaired.depth_of(run.networks.depth, batch["clear"], run.weights)
@@ -226,21 +241,6 @@ def test_depth_can_be_held_to_a_mean(run):
     torch.testing.assert_close(distance.mean(dim=(1, 2, 3)), torch.full((2,), 0.4))
     free = unpaired.depth_of(run.networks.depth, batch["clear"], run.weights)
     torch.testing.assert_close(distance / free, (distance / free).mean(dim=(1, 2, 3), keepdim=True).expand_as(free))
-
-
-def test_depth_can_be_held_to_a_spread(run):
-    weights, batch = dataclasses.replace(run.weights, depth_mean=0.4, depth_spread=0.2), first_batch(run)
-    free = unpaired.depth_of(run.networks.depth, batch["clear"], run.weights)
-    distance = unpaired.depth_of(run.networks.depth, batch["clear"], weights)
-    torch.testing.assert_close(distance.mean(dim=(1, 2, 3)), torch.full((2,), 0.4))
-    torch.testing.assert_close(distance.std(dim=(1, 2, 3)), torch.full((2,), 0.08))
-    assert torch.corrcoef(torch.stack([distance[0].flatten(), free[0].flatten()]))[0, 1].item() == pytest.approx(
-        1.0, abs=1e-4
-    )
-    constant = unpaired.scaled(torch.ones(1, 1, 4, 4), weights)
-    assert (constant == 0.4).all()  # has no spread to be scaled
-    with pytest.raises(ValueError, match="share of depth_mean"):
-        UnpairedConfig(depth_spread=0.3)
 
 
 def test_without_cycles_only_dehazing_learns(config, paths):
