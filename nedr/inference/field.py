@@ -123,7 +123,7 @@ class HazeField:
         """`transmission` of what lies inside."""
         if image is None:
             return self._bounded(lattice.sample(self.lattice, height, width))
-        slope, offset = self._guided(self.lattice)
+        slope, offset = self.guided()
         if slope is None:
             return self._bounded(lattice.sample(offset, height, width))
         luma = arrays.luma(image)
@@ -248,7 +248,7 @@ class HazeField:
         return np.clip(values, self.lattice.min(), self.lattice.max())
 
     def _medium(self, strength: float, channels: int) -> Medium:
-        slope, offset = self._guided(np.asarray(self.lattice**strength, np.float32))
+        slope, offset = self.guided(strength)
         if slope is not None:  # the pass has luma(I - A) at hand, not luma(I)
             cells = light.at(self.airlight, self.terms, *light.grid(*offset.shape))
             offset = offset + slope * arrays.luma(cells)
@@ -259,9 +259,9 @@ class HazeField:
         colour_floor = max(self.rendering.colour_floor, self.floor)
         return Medium(slope, offset, airlight, terms if terms.any() else None, self.floor, colour_floor)
 
-    def _guided(self, values: Floats) -> tuple[Floats | None, Floats]:
-        """Slope and offset of `values` on the picture's luma, each (h, w); (None, values) where nothing guides."""
-        render = self.rendering
+    def guided(self, strength: float = 1.0) -> tuple[Floats | None, Floats]:
+        """t^strength as slope * luma + offset, each (h, w) like the lattice; no slope where nothing guides."""
+        values, render = np.asarray(self.lattice**strength, np.float32), self.rendering
         if self.guide is None or render.guidance == "none":
             return None, values
         guide = arrays.luma(self.guide)

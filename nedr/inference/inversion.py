@@ -7,7 +7,8 @@ gives bit for bit the pixels of the whole picture, whatever the number of thread
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TypeAlias
+from functools import partial
+from typing import TypeAlias, TypeVar
 
 import numpy as np
 
@@ -18,6 +19,7 @@ from nedr.pictures.arrays import LUMA, Array, Floats, colours, peak
 # Bands of 2^16 pixels: their six float planes stay in the cache, and threads seldom wait for each other between steps.
 BAND_PIXELS = 1 << 16
 
+T = TypeVar("T")
 Task: TypeAlias = Callable[[], None]
 
 
@@ -93,6 +95,17 @@ def run(tasks: Sequence[Task], threads: int) -> None:
     with ThreadPoolExecutor(min(threads, len(tasks))) as pool:
         for done in [pool.submit(task) for task in tasks]:
             done.result()
+
+
+def spread(work: Callable[[T], None], items: Sequence[T], threads: int) -> None:
+    """`work` on each of `items`, on at most `threads` threads; the first error is raised."""
+
+    def each(part: Sequence[T]) -> None:
+        for item in part:
+            work(item)
+
+    step = -(-len(items) // threads)
+    run([partial(each, items[first : first + step]) for first in range(0, len(items), step)], threads)
 
 
 def lights(medium: Medium, window: Window, left: int, right: int, white: float) -> list[Light]:

@@ -87,14 +87,15 @@ def _cell_means(values: Floats, count: int, axis: int) -> Floats:
     return np.asarray(np.moveaxis(means, 0, axis), np.float32)
 
 
-def noise_level(image: Array) -> float:
+def noise_level(image: Array, most: int = 24) -> float:
     """Standard deviation of a checked picture's noise in its flat parts, of a range of 1; compression blocks count.
 
-    Sensor noise by Immerkaer's operator (CVIU 1996) on up to 24 x 24 patches of the green channel, of which the
-    quietest quarter that is neither black nor clipped speaks for the picture; blocks by how much more neighbours
+    Sensor noise by Immerkaer's operator (CVIU 1996) on up to `most` x `most` patches of the green channel, of which
+    the quietest quarter that is neither black nor clipped speaks for the picture; blocks by how much more neighbours
     differ across the borders of an 8-pixel grid than beside them.
     """
-    patches = _patches(colours(image)[:, :, -2 if image.ndim == 3 and image.shape[2] > 1 else 0]) / peak(image)
+    green = colours(image)[:, :, -2 if image.ndim == 3 and image.shape[2] > 1 else 0]
+    patches = _patches(green, most) / peak(image)
     mean = patches.mean(axis=(1, 2))
     patches = patches[(mean > 0.02) & (mean < 0.98)]
     if not len(patches):
@@ -105,7 +106,7 @@ def noise_level(image: Array) -> float:
     return float(np.hypot(np.quantile(sigma, 0.25), _blocking(quiet)))
 
 
-def _patches(plane: Array, side: int = 16, most: int = 24) -> Floats:
+def _patches(plane: Array, most: int, side: int = 16) -> Floats:
     """Patches (n, side, side) spread over `plane`, their corners on the 8-pixel grid of JPEG and its successors."""
     spread = [np.unique(np.linspace(0, max(0, n // 8 - side // 8), most).astype(int)) * 8 for n in plane.shape]
     found = [plane[y : y + side, x : x + side] for y in spread[0] for x in spread[1]]

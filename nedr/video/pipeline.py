@@ -30,7 +30,7 @@ from nedr.video.bars import BarFollower, scaled
 from nedr.video.formats import Encoding
 from nedr.video.reader import Clip, Item
 from nedr.video.sampling import Sampler
-from nedr.video.scenes import FadeIn, cells_of
+from nedr.video.scenes import Fade, cells_of
 from nedr.video.still import EXACT, Still, arrays, blank, shown_with
 from nedr.video.temporal import field_of
 from nedr.video.writer import Sink
@@ -127,8 +127,8 @@ class _Work:
 
     def __init__(self, clip: Clip, job: Job, dehazer: Dehazer, strength: float) -> None:
         self._clip, self._job, self._dehazer, self._every = clip, job, dehazer, clip.encoding.every
-        self._planes, self._bars = PlaneDehazer(clip.still.coding, strength), BarFollower()
-        self._fade = FadeIn()
+        self._planes = PlaneDehazer(clip.still.coding, strength, dehazer.threads)
+        self._bars, self._fade = BarFollower(), Fade()
         self._frames, self._sums = 0, np.zeros(5)
 
     def sink(self, path: Path, part: Path) -> Sink:

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nedr.inference.view import averaged, view
-from nedr.pictures.arrays import Array, Floats
+from nedr.inference.view import reduce
+from nedr.pictures.arrays import Array, Floats, colours
 
 # A cut: the cells change by more than this share of the contrast within the frames; unrelated scenes exceed 1.
 CUT = 0.6
@@ -18,13 +18,14 @@ MAX_GAIN = 3.0
 # A frame in which nothing is brighter is shown to the network as if this were its brightest, as in a photograph.
 DARK = 0.25
 # A frame within this of black or white everywhere is blank. What comes in from it is looked at as if its contrast with
-# it were what photographs usually have, for as long as that grows by so much over so many looks.
+# it were what photographs usually have, for as long as that grows by so much over so many looks. A brightness that
+# stays for as many looks is the scene's own.
 BLANK = 0.02
 USUAL = 0.75
 GROWTH = 1.02
 LOOKS = 5
-# Long side in pixels of the view by which frames are compared where the method has no guide of its own.
-VIEW = 256
+# The most cells a side of the lattice by which frames are compared where the method has no guide of its own.
+CELLS = 64
 
 
 @dataclass(frozen=True)
@@ -44,14 +45,18 @@ class Exposure:
         """The way back."""
         return Exposure(1 / self.gain, -self.offset / self.gain)
 
+    def then(self, later: "Exposure") -> "Exposure":
+        """This change and a later one."""
+        return Exposure(self.gain * later.gain, self.offset * later.gain + later.offset)
+
     def __call__(self, levels: Floats) -> Floats:
         """What levels of the frame before are in the next."""
         return np.asarray(levels * np.float32(self.gain) + np.float32(self.offset), np.float32)
 
 
-class FadeIn:
-    """What to look at in place of each frame: of one that comes in from black or white, what it will be; of a dark one,
-    what a photograph would be.
+class Fade:
+    """What to look at in place of each frame: of one in a fade, what it was before or will be; of a dark one, what a
+    photograph would be.
 
     A fade takes I, and so A, towards one colour, while t stays; the network, which learnt from photographs, would take
     what is dark or pale for dense haze.
@@ -60,9 +65,12 @@ class FadeIn:
     def __init__(self) -> None:
         self._blank: float | None = None
         self._contrasts: deque[float] = deque(maxlen=LOOKS)
+        self._cells: Floats | None = None
+        self._since, self._settled = Exposure(), 0
 
     def exposure(self, cells: Floats) -> Exposure:
         """How to change the levels of the next frame, given its colours on a lattice, RGB in [0, 1]."""
+        self._follow(cells)
         for level in (0.0, 1.0):
             if np.abs(cells - level).max() < BLANK:
                 self._blank = level
@@ -72,16 +80,30 @@ class FadeIn:
             contrast = float(np.abs(cells - self._blank).max())
             grows = len(self._contrasts) < LOOKS or contrast > GROWTH * self._contrasts[0]
             self._contrasts.append(contrast)
+            self._since = Exposure()
             if grows and contrast < USUAL:
                 return Exposure.about(self._blank, USUAL / contrast)
             self._blank = None
-        return Exposure.about(0.0, max(1.0, DARK / float(cells.max())))
+        back = self._since.inverse
+        return back.then(Exposure.about(0.0, max(1.0, DARK / max(BLANK, float(back(cells).max())))))
+
+    def _follow(self, cells: Floats) -> None:
+        """Keep in mind how the brightness has changed since it was the scene's own, which one that stays becomes."""
+        if self._cells is not None:
+            step = exposure_change(self._cells, cells)
+            since = self._since.then(step)
+            stays = since.gain > GROWTH or (step == Exposure() and since != Exposure())
+            self._settled = self._settled + 1 if stays else 0
+            fresh = self._settled >= LOOKS or is_cut(step(self._cells), cells)
+            self._since = Exposure() if fresh else since
+        self._cells = cells
 
 
 def cells_of(frame: Array) -> Floats:
     """A frame's colours on a lattice (h, w, 3), RGB in [0, 1], by which frames are compared."""
-    small = view(frame, VIEW)
-    return averaged(small, small.shape[0] // 4, small.shape[1] // 4)
+    planes = colours(frame)
+    side = -(-max(planes.shape[:2]) // CELLS)
+    return np.broadcast_to(cells := reduce(planes, side, side), (*cells.shape[:2], 3))
 
 
 def is_cut(before: Floats, after: Floats) -> bool:

@@ -18,10 +18,10 @@ from nedr.inference.borders import Borders, Rectangle
 from nedr.inference.dehazer import Dehazer
 from nedr.inference.field import WHOLE, HazeField, check_strength
 from nedr.inference.filters import lattice_mean
-from nedr.inference.inversion import Task, run
+from nedr.inference.inversion import spread
 from nedr.pictures.arrays import Array, Floats, check, colours, peak
 from nedr.video.bars import BarFollower
-from nedr.video.scenes import Exposure, FadeIn, cells_of, exposure_change, is_cut
+from nedr.video.scenes import Exposure, Fade, cells_of, exposure_change, is_cut
 
 # The least share of a frame in the running estimates of a still scene: the field's and the global values'.
 FIELD_RATE = 0.1
@@ -68,7 +68,7 @@ class VideoDehazer:
     def reset(self) -> None:
         """Forget every frame so far."""
         self._follower, self._denoiser, self._bars = FieldFollower(), TemporalDenoiser(), BarFollower()
-        self._fade = FadeIn()
+        self._fade = Fade()
         self._field: HazeField | None = None
 
     @property
@@ -153,8 +153,9 @@ class FieldFollower:
         elif exposure != Exposure():
             self._expose(exposure)
         self._last, self._inside = guide, field.inside
-        whole = self._whole(field)
-        lattice = self._lattice.update(field.lattice, self._change(guide, field.lattice.shape))
+        change = self._change(guide, field.lattice.shape)
+        whole = self._whole(field, float(change.mean()))
+        lattice = self._lattice.update(field.lattice, change)
         followed = replace(
             field,
             lattice=np.clip(lattice, field.lattice.dtype.type(1e-3), 1),
@@ -165,12 +166,15 @@ class FieldFollower:
         )
         return Followed(followed, cut, exposure)
 
-    def _whole(self, field: HazeField) -> Floats:
-        """Airlight, logarithm of the density, noise, and the airlight's terms of the scene so far: (20,)."""
+    def _whole(self, field: HazeField, change: float) -> Floats:
+        """Airlight, logarithm of the density, noise, and the airlight's terms of the scene so far: (20,).
+
+        change: how much of the scene is another than lately: in a dissolve the airlight must not lag behind
+        """
         known = [*field.airlight, np.log(field.density), field.noise, *field.terms.ravel()]
         self._recent.append(np.array(known, np.float32))
         middle = np.median(self._recent, axis=0).astype(np.float32)
-        whole, reach = self._global.update(middle), np.float32(AIRLIGHT_REACH) * middle[:3].max()
+        whole, reach = self._global.update(middle, change), np.float32(AIRLIGHT_REACH) * middle[:3].max()
         np.clip(whole[:3], middle[:3] - reach, middle[:3] + reach, out=whole[:3])
         return whole
 
@@ -303,16 +307,7 @@ def believed(field: HazeField, size: tuple[int, int], strength: float) -> Floats
 
 def _by_rows(work: Callable[[int, slice], None], count: int, threads: int) -> None:
     """`work` on each of `count` rows of blocks and its rows of pixels, on at most `threads` threads."""
-
-    def task(numbers: range) -> Task:
-        def some() -> None:
-            for row in numbers:
-                work(row, slice(row * BLOCK, (row + 1) * BLOCK))
-
-        return some
-
-    step = -(-count // threads)
-    run([task(range(first, min(first + step, count))) for first in range(0, count, step)], threads)
+    spread(lambda row: work(row, slice(row * BLOCK, (row + 1) * BLOCK)), range(count), threads)
 
 
 def _ramp(values: Floats, ends: tuple[float, float]) -> Floats:

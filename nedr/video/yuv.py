@@ -6,18 +6,23 @@ I = J t + A (1 - t) is linear, so it holds for Y'CbCr as it does for RGB: no pla
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import TypeAlias
 
 import numpy as np
 
+from nedr.inference import airlight as light
 from nedr.inference import lattice
 from nedr.inference.field import WHOLE, HazeField
+from nedr.inference.inversion import spread
 from nedr.inference.view import noise_level
 from nedr.pictures.arrays import Array, Floats
 from nedr.video.scenes import Exposure
 from nedr.video.temporal import GLOBAL_RATE, FieldFollower, Running, TemporalDenoiser, believed, blocks
 
-# Cells a side of the lattice on which an A(x) that changes over the picture is brought to a plane's size.
-AIRLIGHT_CELLS = 32
+Places: TypeAlias = tuple[Array, Array]
+
+# Patches a side from which a plane's noise is told: a quarter of a photograph's, as many frames have their say.
+PATCHES = 12
 
 
 @dataclass(frozen=True)
@@ -57,19 +62,19 @@ class Coding:
     def noise(self, values: Array, plane: int) -> float:
         """Standard deviation of the noise in a plane, of its range."""
         if self.bits == 8:
-            return noise_level(values) * 255 / self.span(plane)
+            return noise_level(values, PATCHES) * 255 / self.span(plane)
         shift = 16 - self.bits
-        return noise_level(values << shift) * 65535 / (self.span(plane) * (1 << shift))
+        return noise_level(values << shift, PATCHES) * 65535 / (self.span(plane) * (1 << shift))
 
 
 class PlaneDehazer:
     """Removes haze from the frames of one video, in their order; what `nedr.VideoDehazer` is for frames in RGB.
 
-    strength: 0..1.5, as there; 0 leaves every code as it is.
+    strength: 0..1.5, as there; 0 leaves every code as it is;  threads: the most that work at a time
     """
 
-    def __init__(self, coding: Coding, strength: float) -> None:
-        self.coding, self.strength = coding, strength
+    def __init__(self, coding: Coding, strength: float, threads: int = 1) -> None:
+        self.coding, self.strength, self._threads = coding, strength, threads
         self._follower = FieldFollower()
         self._denoisers = [TemporalDenoiser() for _ in range(3)]
         self._noises = [Running(GLOBAL_RATE) for _ in range(3)]
@@ -96,51 +101,73 @@ class PlaneDehazer:
         if self.strength == 0:
             return followed
         field = replace(followed, inside=WHOLE)
-        levels = [self._settled(plane, values, field, noises[plane]) for plane, values in enumerate(planes)]
-        guide = np.clip(levels[0], 0, 1)
-        t = field.transmission(guide.shape[0], guide.shape[1], guide) ** np.float32(self.strength)
-        gain = 1 / np.maximum(t, np.float32(field.floor))
-        limit = np.float32(1 / max(field.rendering.colour_floor, field.floor))
-        airlight = self._airlight(field)
-        for plane, values in enumerate(planes):
-            own = np.minimum(_thinned(gain, steps[plane], (y0, x0)), limit) if plane else gain
-            self._invert(plane, levels[plane], own, airlight[plane], values)
+        t = {size: believed(field, size, self.strength) for size in {blocks(values) for values in planes}}
+        levels = [
+            self._settled(plane, values, t[blocks(values)], field, noises[plane]) for plane, values in enumerate(planes)
+        ]
+        places = [_places(values, step, (y0, x0)) for values, step in zip(planes, steps, strict=True)]
+        self._invert(levels, field, places, planes)
         return followed
 
     def _exposed(self, plane: int, exposure: Exposure) -> Exposure:
         """What a change of brightness does to a plane's codes, as shares of their range."""
-        zero = self.coding.zero(plane) / self.coding.span(plane)
-        return Exposure(exposure.gain, zero * (1 - exposure.gain) + (0 if plane else exposure.offset))
+        return Exposure(exposure.gain, self._zero(plane) * (1 - exposure.gain) + (0 if plane else exposure.offset))
 
-    def _airlight(self, field: HazeField) -> Sequence[Floats]:
-        """A(x) of each plane on a coarse lattice; a single cell where A is the same everywhere."""
-        if not field.terms.any():
-            return self.coding.colour(field.airlight[None, None])
-        x, y = ((np.arange(AIRLIGHT_CELLS) + 0.5) / AIRLIGHT_CELLS for _ in range(2))
-        return self.coding.colour(field.airlight_at(*np.meshgrid(x, y)))
+    def _zero(self, plane: int) -> float:
+        """Black, or no colour, as a share of a plane's range."""
+        return self.coding.zero(plane) / self.coding.span(plane)
 
-    def _settled(self, plane: int, values: Array, field: HazeField, noise: float) -> Floats:
-        """A plane as levels, 0 for black or no colour, with as much less noise as dividing by t will make of it."""
+    def _settled(self, plane: int, values: Array, t: Floats, field: HazeField, noise: float) -> Floats:
+        """A plane as shares of its range, with as much less noise as dividing by t, one for each block, will make."""
         known = float(self._noises[plane].update(np.array([noise], np.float32))[0])
-        t = believed(field, blocks(values), self.strength)
         if plane:
             t = np.maximum(t, np.float32(field.rendering.colour_floor))
-        span = self.coding.span(plane)
-        still = self._denoisers[plane].settle(values[:, :, None], t, known, scale=1 / span)
-        return still[:, :, 0] - np.float32(self.coding.zero(plane) / span)
+        scale = 1 / self.coding.span(plane)
+        return self._denoisers[plane].settle(values[:, :, None], t, known, scale=scale, threads=self._threads)[:, :, 0]
 
-    def _invert(self, plane: int, levels: Floats, gain: Floats, airlight: Floats, target: Array) -> None:
-        """J = (I - A) gain + A as codes into `target`, A on a lattice; `levels` is overwritten."""
-        span, zero = self.coding.span(plane), self.coding.zero(plane)
+    def _invert(
+        self, levels: Sequence[Floats], field: HazeField, places: Sequence[Places], out: Sequence[Array]
+    ) -> None:
+        """J = (I - A) / t + A as codes into `out`, of levels I, in bands of rows that stay in the cache.
+
+        places: of each plane, the rows and columns of brightness that its values are at
+        """
+        height, width = levels[0].shape
+        slope, offset = field.guided(self.strength)
+        slope = np.zeros_like(offset) if slope is None else slope
+        cells = self.coding.colour(light.at(field.airlight, field.terms, *light.grid(*offset.shape)))
+        zeros = [np.float32(self._zero(plane)) for plane in range(3)]
+        stack = [offset - slope * zeros[0], slope, *map(np.add, cells, zeros)]
+        rows = lattice.along_rows(np.stack(stack), width, 0, width)
+        bands, fraction = lattice.bands(height, len(offset), 0, height)
+        taps = np.ascontiguousarray(lattice.weights(fraction).T)
+        limit = np.float32(1 / max(field.rendering.colour_floor, field.floor))
+
+        def invert(band: lattice.Band) -> None:
+            offset, slope, *lights = rows[:, band.cell + 1 : band.cell + 5]
+            part = slice(band.start, band.stop)
+            t = taps[part] @ slope
+            t *= levels[0][part]
+            t += taps[part] @ offset
+            gain = 1 / np.clip(t, np.float32(field.floor), np.float32(1))
+            for plane, (down, across) in enumerate(places):
+                part = slice(*np.searchsorted(down, (band.start, band.stop)))
+                airlight = taps[down[part]] @ lights[plane][:, across]
+                own = np.minimum(gain[down[part] - band.start][:, across], limit) if plane else gain
+                self._render(plane, levels[plane][part], own, airlight, out[plane][part])
+
+        spread(invert, bands, self._threads)
+
+    def _render(self, plane: int, levels: Floats, gain: Floats, airlight: Floats, out: Array) -> None:
+        """J = (I - A) gain + A as codes into `out`."""
         low, high = self.coding.limits(plane)
-        light = airlight[0, 0] if airlight.size == 1 else lattice.sample(airlight, levels.shape[0], levels.shape[1])
-        levels -= light
-        levels *= gain
-        levels += light
-        levels *= np.float32(span)
-        levels += np.float32(zero + 0.5)
-        np.clip(levels, np.float32(low), np.float32(high + 0.25), out=levels)
-        np.copyto(target, levels, casting="unsafe")
+        scene = levels - airlight
+        scene *= gain
+        scene += airlight
+        scene *= np.float32(self.coding.span(plane))
+        scene += np.float32(0.5)
+        np.clip(scene, np.float32(low), np.float32(high + 0.25), out=scene)
+        np.copyto(out, scene, casting="unsafe")
 
 
 def _steps(luma: Array, values: Array) -> tuple[int, int]:
@@ -148,8 +175,9 @@ def _steps(luma: Array, values: Array) -> tuple[int, int]:
     return -(-luma.shape[0] // values.shape[0]), -(-luma.shape[1] // values.shape[1])
 
 
-def _thinned(values: Floats, steps: tuple[int, int], start: tuple[int, int]) -> Floats:
-    """Every value at a multiple of `steps`, of a part that begins at `start`, rows and columns each; its edge held."""
-    before = [(at % step, 0) for at, step in zip(start, steps, strict=True)]
-    padded = np.pad(values, before, mode="edge") if any(n for n, _ in before) else values
-    return padded[:: steps[0], :: steps[1]]
+def _places(values: Array, steps: tuple[int, int], start: tuple[int, int]) -> Places:
+    """The rows and columns of brightness that values are at, in a part that begins at `start`; its edge is held."""
+    down, across = (
+        np.maximum(np.arange(n) * k - at % k, 0) for n, k, at in zip(values.shape, steps, start, strict=True)
+    )
+    return down, across

@@ -76,3 +76,15 @@ def test_fewer_looks_flicker_no_more(tmp_path, monkeypatch):
             shown = np.stack([footage.shown(frame) for frame in made.decode(video=0)]).astype(np.float32)
         flicker.append(shown[4:].std(axis=0).mean())
     assert flicker[1] <= 1.1 * flicker[0]
+
+
+def test_a_fade_through_a_file_leaves_the_result_as_steady_as_the_clip(tmp_path):
+    scene = next(footage.panned("temple", (90, 160), 1))
+    levels = np.concatenate([np.ones(5), np.linspace(1, 0, 12), np.linspace(0, 1, 12)])
+    frames = [s * scene for s in levels]
+    job = Job(footage.film(tmp_path / "a.mkv", frames, codec="ffv1", format="yuv444p", sound=False), tmp_path / "b.mkv")
+    pipeline.dehaze(job, Dehazer(threads=1), encoding=Encoding(codec="ffv1"))
+    with footage.av.open(str(job.result)) as made:
+        results = [footage.shown(frame) for frame in made.decode(video=0)]
+    for s, result in zip(levels, results, strict=True):
+        assert 0.8 * s * results[4].mean() <= result.mean() <= 1.25 * s * results[4].mean()

@@ -9,7 +9,7 @@ from nedr.errors import ImageError, UsageError
 from nedr.inference.dehazer import Dehazer
 from nedr.inference.field import HazeField
 from nedr.inference.view import noise_level
-from nedr.video.scenes import LOOKS, Exposure, FadeIn, exposure_change, is_cut
+from nedr.video.scenes import LOOKS, Exposure, Fade, exposure_change, is_cut
 from nedr.video.temporal import FieldFollower, TemporalDenoiser, VideoDehazer, blocks
 
 SIZE = (180, 320)
@@ -80,31 +80,62 @@ def test_a_pan_and_a_flash_are_no_cuts_and_another_scene_is():
     assert is_cut(cells, cells[:, ::2])
 
 
-LEVELS = np.concatenate([np.ones(10), np.linspace(1, 0, 12), np.linspace(0, 1, 12), np.ones(4)])
-"""How much is left of a scene in a fade that goes out and comes in."""
+def out_and_in(count):
+    """How much is left of a scene in a fade that goes out in so many frames and comes in in as many."""
+    return np.concatenate([np.ones(10), np.linspace(1, 0, count), np.linspace(0, 1, count), np.ones(4)])
 
 
-@pytest.mark.parametrize("target", ["black", "white", "pyramid"])
-def test_a_fade_and_a_dissolve_leave_the_result_as_steady_as_the_clip(dehazer, target):
-    hazy, _ = clip(*scene("temple"), len(LEVELS))
-    flat = np.full_like(hazy[0], 255 * (target == "white"))
-    other = clip(*scene("pyramid"), 1)[0][0] if target == "pyramid" else flat
-    frames = [np.rint(s * frame + (1 - s) * other).astype(np.uint8) for s, frame in zip(LEVELS, hazy, strict=True)]
+@pytest.mark.parametrize(
+    ("target", "count", "dtype"),
+    [
+        ("black", 12, np.uint8),
+        ("black", 20, np.float32),  # down to a mean of 8 of 255, not rounded
+        ("white", 12, np.uint8),
+        ("pyramid", 30, np.uint8),
+    ],
+)
+def test_a_fade_and_a_dissolve_leave_the_result_as_steady_as_the_clip(dehazer, target, count, dtype):
+    levels, white = out_and_in(count), 255 if dtype == np.uint8 else 1
+    hazy = np.float32(white / 255) * np.stack(clip(*scene("temple"), len(levels))[0])
+    flat = np.full_like(hazy[0], white * (target == "white"))
+    other = flat if target in ("black", "white") else np.float32(clip(*scene(target), 1)[0][0])
+    frames = [s * frame + (1 - s) * other for s, frame in zip(levels, hazy, strict=True)]
+    frames = [(np.rint(frame) if white == 255 else frame).astype(dtype) for frame in frames]
     results = list(VideoDehazer(dehazer)(frames))
     steady = results[9].mean(axis=(0, 1))
-    behind = dehazer.dehaze(other).mean(axis=(0, 1)) if target == "pyramid" else other.mean(axis=(0, 1))
-    for s, result in zip(LEVELS, results, strict=True):
+    behind = (flat if other is flat else dehazer.dehaze(other.astype(dtype))).mean(axis=(0, 1))
+    for s, frame, result in zip(levels, frames, results, strict=True):
         expected = s * steady + (1 - s) * behind
-        if expected.min() > 3:  # codes; black has no ratio
-            ratio = result.mean(axis=(0, 1)) / expected
-            assert ratio.min() > 0.8
-            assert ratio.max() < 1.25
+        if not frame.any():
+            assert not result.any()  # black stays black, and has no ratio
+            continue
+        ratio = result.mean(axis=(0, 1)) / expected
+        assert ratio.min() > 0.8
+        assert ratio.max() < 1.25
+
+
+def test_what_goes_out_is_looked_at_as_it_was_and_a_flash_as_what_surrounds_it():
+    """Until a brightness stays: then it is the scene's own."""
+    scene = np.linspace(0.2, 0.8, 24 * 3, dtype=np.float32).reshape(4, 6, 3)
+    for level in (0.0, 1.0):
+        fade = Fade()
+        for share in (1, 0.8, 0.6, 0.3, 0.1):
+            seen = fade.exposure(level + share * (scene - level))
+            assert seen.gain == pytest.approx(1 / share)
+            assert level * seen.gain + seen.offset == pytest.approx(level, abs=1e-5)
+        for _ in range(LOOKS):
+            seen = fade.exposure(level + share * (scene - level))
+        assert (seen.gain, seen.offset) == (pytest.approx(1 if level else 0.25 / 0.08), 0)
+    flash = Fade()
+    gains = [flash.exposure(share * scene).gain for share in (*[1] * LOOKS, 1.2, 1.2, 1, 1, *[1.2] * LOOKS)]
+    assert gains[: -LOOKS + 1] == pytest.approx([*[1] * LOOKS, 1 / 1.2, 1 / 1.2, 1, 1, 1 / 1.2], rel=1e-4)
+    assert gains[-1] == 1
 
 
 @pytest.mark.parametrize("blank", [0, 1])
 def test_only_what_grows_out_of_a_blank_frame_is_looked_at_as_a_fade(blank):
     def looked_at(shares):
-        fade = FadeIn()
+        fade = Fade()
         assert fade.exposure(np.full((4, 6, 3), blank, np.float32)) == Exposure()
         return [fade.exposure(blank + share * (scene - blank)).gain for share in shares]
 
