@@ -64,6 +64,7 @@ def first(page: Page, data: bytes, url: str | None = None) -> tuple[float, float
     """Seconds, and those of the processor, to the only photograph's result: from its choice, or the page's address."""
     start, before = time.perf_counter(), spent()
     if url:
+        page.set_default_timeout(600_000)
         page.goto(url, wait_until="domcontentloaded")
     page.set_input_files("#files", {"name": "a.jpg", "mimeType": "image/jpeg", "buffer": data})
     page.wait_for_selector("#list .done", timeout=600_000)
