@@ -2,9 +2,9 @@
 
     python benchmarks/offline.py [--chromium /usr/bin/chromium]
 
-Seconds from the choice of a photograph of 12 megapixels to its result, by the clock and of the processor (all of the
-browser's processes together), once the page has loaded its network; and from the page's address to that point. Ends
-with status 1 when the quickest result takes more than 3 s.
+Of 12 megapixels, by the clock and of the processor (all of the browser's processes together): from the page's
+address to the result of a photograph that is chosen at once, on a first visit in a browser of its own; and from the
+choice to the result once the page has loaded its network. Ends with status 1 when the quickest takes more than 3 s.
 """
 
 import argparse
@@ -25,8 +25,7 @@ from playwright.sync_api import Page, sync_playwright
 from nedr.web import site
 
 FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run"]
-SIZE, GOAL = (3000, 4000), 3.0
-READY = "async () => { const { ready } = await import('./server.js'); await ready; }"
+SIZE, GOAL, VISITS = (3000, 4000), 3.0, 3
 
 
 class Quiet(http.server.SimpleHTTPRequestHandler):
@@ -45,26 +44,30 @@ def main() -> None:
         site.write(Path(folder))
         server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=folder))
         threading.Thread(target=server.serve_forever).start()
-        browser = playwright.chromium.launch(executable_path=options.chromium, args=FLAGS)
-        page, start = browser.new_page(), time.perf_counter()
-        page.goto(f"http://127.0.0.1:{server.server_port}/")
-        page.evaluate(READY)
-        print(f"{machine()}, Chromium {browser.version}")
-        print(f"ready after {time.perf_counter() - start:.1f} s")
-        data = jpeg(0, *SIZE)
-        times = [first(page, data) for _ in range(4)]
-        browser.close()
+        url, data, visits = f"http://127.0.0.1:{server.server_port}/", jpeg(0, *SIZE), list[tuple[float, float]]()
+        for _ in range(VISITS):
+            browser = playwright.chromium.launch(executable_path=options.chromium, args=FLAGS)
+            page = browser.new_page()
+            visits.append(first(page, data, url))
+            loaded = [first(page, data) for _ in range(4)] if len(visits) == VISITS else []
+            version = browser.version
+            browser.close()
         server.shutdown()
-    wall, spent = (min(column) for column in zip(*times, strict=True))
-    print(f"first result of 12 megapixels: {wall:.2f} s, {spent:.2f} s of the processor")
-    sys.exit(wall > GOAL)
+    print(f"{machine()}, Chromium {version}")
+    quickest = {"on a first visit": min(visits), "on a loaded page": min(loaded)}
+    for when, (wall, used) in quickest.items():
+        print(f"first result of 12 megapixels {when}: {wall:.2f} s, {used:.2f} s of the processor")
+    sys.exit(any(wall > GOAL for wall, _ in quickest.values()))
 
 
-def first(page: Page, data: bytes) -> tuple[float, float]:
-    """Seconds, and processor seconds, from a choice to the result of the only photograph."""
+def first(page: Page, data: bytes, url: str | None = None) -> tuple[float, float]:
+    """Seconds, and those of the processor, to the only photograph's result: from its choice, or the page's address."""
     start, before = time.perf_counter(), spent()
+    if url:
+        page.set_default_timeout(600_000)
+        page.goto(url, wait_until="domcontentloaded")
     page.set_input_files("#files", {"name": "a.jpg", "mimeType": "image/jpeg", "buffer": data})
-    page.wait_for_selector("#list .done")
+    page.wait_for_selector("#list .done", timeout=600_000)
     found = time.perf_counter() - start, spent() - before
     page.wait_for_timeout(3000)  # the frames that follow
     page.click("#list .remove")

@@ -86,7 +86,7 @@ def dehaze_file(
     strength: 0..1.5, as in `Dehazer.dehaze`; where no pixel changes, the result is the photograph's very bytes.
     quality: 1..100 for JPEG, WebP and AVIF, None to compress as the photograph was.
     overwrite: replace files that exist.
-    salvage: dehaze what a truncated JPEG still holds.
+    salvage: dehaze what a truncated JPEG or raw file still holds.
     development: of camera raw files, None for the camera's own.
 
     Raises ImageError for a picture that cannot be read or written, UsageError for one that is not there and for targets

@@ -47,7 +47,7 @@ MAX_WORKERS = 8
 class Options:
     """How photographs become results, as for `nedr.album.one.dehaze_file`.
 
-    keep_time: give results the photograph's modification time;  salvage: what a truncated JPEG still holds is dehazed
+    keep_time: give results the photograph's modification time;  salvage: of a truncated JPEG or raw file what is there
     encoding: of videos;  development: of camera raw files
     network: fingerprint of what finds the haze, method and weights
     watch: called with a file's name when work on it begins, of videos and rasters again and again with the frames or

@@ -82,7 +82,7 @@ _SIGNATURES = {
     "PNG": rb"\x89PNG\r\n\x1a\n",
     "TIFF": rb"II[*+]\0(?!.{4}CR)|MM\0[*+]",
     "GIF": rb"GIF8[79]a",
-    "RAW": rb"II\*\0.{4}CR|IIU\0|IIR[OS]|MMOR|FUJIFILMCCD|....ftypcrx |\0MRM|FOVb",
+    "RAW": rb"II\*\0.{4}CR|II\x1a\0{3}HEAPCCDR|IIU\0|IIR[OS]|MMOR|FUJIFILMCCD|....ftypcrx |\0MRM|FOVb",
     "WEBP": rb"RIFF....WEBP",
     "AVIF": rb"....ftyp(avif|avis|.{8,}?avif)",
     "HEIF": rb"....ftyp(hei[cxms]|hev[cxms]|mif1|msf1)",
@@ -178,7 +178,7 @@ def read(
         max_pixels: the largest width times height accepted, checked before anything is decoded. Pixels of more than 32
             bits count by their bits: 16-bit RGBA twice.
         name: what to call the picture in messages; None for the path.
-        salvage: of a truncated JPEG take the rows that are there, with a note.
+        salvage: of a truncated JPEG take the rows that are there, with a note, of a truncated raw file what LibRaw can.
         development: how a camera raw file becomes a picture; None for the camera's white balance.
 
     Raises:
@@ -190,8 +190,7 @@ def read(
     kind = _recognised(name, data)
     with explained(name, f"damaged or truncated {kind}, expected a whole file"), _pillow_unlimited():
         if kind == "RAW" or (kind == "TIFF" and tiff.is_raw(data)):
-            developed = raw.develop(data, development or raw.Development(), max_pixels)
-            return Picture(developed.pixels, None, "RAW", Metadata(exif=developed.exif), developed.notes)
+            return _developed(data, kind, max_pixels, salvage, development or raw.Development())
         found = _tiff(data, max_pixels) if kind == "TIFF" else _decoded(data, kind, max_pixels, salvage)
         info, notes = collect(found.image, data, found.orientation)
         if found.meaning:
@@ -205,6 +204,16 @@ def read(
     pixels = np.ascontiguousarray(colours[..., 0] if colours.shape[2] == 1 else colours)
     notes = (*_format_notes(found.image, data, kind), *found.notes, *notes)
     return Picture(pixels, alpha, kind, info, notes, bands)
+
+
+def _developed(data: bytes, kind: str, max_pixels: int, salvage: bool, how: raw.Development) -> Picture:
+    """A picture of a camera raw file."""
+    missing = tiff.cut_short(data) if kind == "TIFF" else None
+    if missing and not salvage:
+        raise ImageError(f"{missing}; copy it again, or salvage what there is (--salvage)")
+    found = raw.develop(data, how, max_pixels)
+    notes = (*found.notes, f"{missing}; what is missing stays black") if missing else found.notes
+    return Picture(found.pixels, None, "RAW", Metadata(exif=found.exif), notes)
 
 
 def _decoded(data: bytes, kind: str, max_pixels: int, salvage: bool) -> _Decoded:

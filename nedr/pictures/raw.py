@@ -123,8 +123,8 @@ def _exif(data: bytes) -> bytes | None:
     if head not in (b"II*\0", b"MM\0*"):
         return None
     try:
-        page = tiff.pages(head + data[4:])[0]
-    except (ImageError, ValueError, OSError):
+        page = tiff.directories(head + data[4:])[0]
+    except (ImageError, ValueError, OSError, IndexError):
         return None
     block = tiff.Directory()
     for tag in _DESCRIPTION:

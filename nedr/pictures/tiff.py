@@ -34,7 +34,7 @@ _DNG_VERSION = 50706
 _ZLIB_LEVEL = 3  # level 6 takes up to three times as long and saves 1 to 3 % of a photograph
 _STRIP_BYTES = 1 << 18
 _PREDICTED = {"tiff_lzw", "tiff_adobe_deflate"}
-_MOST_PAGES = 10_000
+_MOST_PAGES, _MOST_BELOW = 10_000, 100
 # None, LZW, deflate (two numbers), PackBits, LZMA, Zstandard: what does not look at how the samples are arranged.
 _PLAIN_COMPRESSIONS = {1, 5, 8, 32946, 32773, 34925, 50000}
 _CLASSIC_TYPES = {16: 4, 17: 9, 18: 4}  # of BigTIFF's 64-bit numbers
@@ -61,7 +61,7 @@ class Bands:
 # Reading
 
 
-def pages(data: bytes) -> list[Directory]:
+def directories(data: bytes) -> list[Directory]:
     """The directories of a TIFF or BigTIFF in their order."""
     file, found, places = BytesIO(data), list[Directory](), set[int]()
     place = _directory(data).next
@@ -69,6 +69,12 @@ def pages(data: bytes) -> list[Directory]:
         places.add(place)
         found.append(_loaded(data, file, place))
         place = found[-1].next or 0
+    return found
+
+
+def pages(data: bytes) -> list[Directory]:
+    """The directories of a TIFF or BigTIFF that is a picture. Raises ImageError if the first has no size."""
+    found = directories(data)
     if not found or WIDTH not in found[0] or HEIGHT not in found[0]:
         raise ImageError("its header is damaged, expected a directory that states width and height; copy it again")
     return found
@@ -98,9 +104,22 @@ def _loaded(data: bytes, file: BytesIO, place: int) -> Directory:
 
 
 def is_raw(data: bytes) -> bool:
-    """Whether a TIFF is a camera raw file, whose first page mostly is a preview."""
-    main = pages(data)[0]
-    return bool(main.get(_SUBFILE, 0) & _REDUCED or _DNG_VERSION in main or main.get(PHOTOMETRIC) in _RAW)
+    """Whether a TIFF is a camera raw file, whose first page mostly is a preview, with or without a size."""
+    found = directories(data)
+    return bool((found and (found[0].get(_SUBFILE, 0) & _REDUCED or _DNG_VERSION in found[0])) or _sensors(data, found))
+
+
+def cut_short(data: bytes) -> str | None:
+    """What a raw file lacks at its end, which readers leave black; None if it is whole."""
+    end = max((end for page in _sensors(data, directories(data)) for end in _ends(page)), default=0)
+    return f"truncated, {end} bytes expected and {len(data)} found" if end > len(data) else None
+
+
+def _sensors(data: bytes, found: list[Directory]) -> list[Directory]:
+    """Of the directories, and those below the first, the ones that describe what a camera's sensor saw."""
+    file, places = BytesIO(data), _several(found[0].get(_SUB_IFDS, ())) if found else ()
+    below = [_loaded(data, file, place) for place in places[:_MOST_BELOW] if isinstance(place, int)]
+    return [page for page in (*found, *below) if page.get(PHOTOMETRIC) in _RAW]
 
 
 def check(found: list[Directory], data: bytes) -> Iterator[str]:

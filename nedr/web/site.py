@@ -7,6 +7,8 @@ same questions by itself. What the computation needs to know is written into it 
 import gzip
 import hashlib
 import json
+import re
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -23,14 +25,15 @@ from nedr.pictures.encoders import QUALITY
 from nedr.web import runtime
 
 STATIC, OFFLINE = (Path(__file__).parent / name for name in ("static", "offline"))
-NETWORK = "network.onnx"
+NETWORK = "network.ort"
 HEAD = '<meta charset="utf-8">'
+FIRST = '<script type="module" async src="engine.js"></script>'
 POLICY = (
     "default-src 'none'; script-src 'self'; worker-src 'self'; style-src 'self'; img-src 'self' data: blob:; "
     "connect-src 'self'; manifest-src 'self'; base-uri 'none'; form-action 'none'"
 )
 CHANGES = {
-    HEAD: f'{HEAD}\n<meta http-equiv="Content-Security-Policy" content="{POLICY}">',
+    HEAD: f'{HEAD}\n<meta http-equiv="Content-Security-Policy" content="{POLICY}">\n{FIRST}',
     'href="data:,">': 'href="icon.svg">\n<link rel="manifest" href="manifest.webmanifest">\n'
     '<script type="module" src="install.js"></script>',
     'data-t="privacy"': 'data-t="privacyHere"',
@@ -60,13 +63,14 @@ def write(folder: Path, *, source: Path | None = None, weights: str | Path | Non
 def contents(engine: dict[str, bytes], weights: Path) -> dict[str, bytes]:
     """Every file of the site, by its path; `sw.js`, by which browsers learn of a new version, comes last."""
     files = {path: data for room in (STATIC, OFFLINE) for path, data in _below(room)}
-    files["index.html"] = _changed(files["index.html"].decode()).encode()
     files["constants.js"] = _module(_constants(weights))
     files[NETWORK] = weights.read_bytes()
+    files["index.html"] = _preloading(_changed(files["index.html"].decode()), files).encode()
     for name, data in engine.items():
         packed = name.endswith(".wasm")
         files[f"runtime/{name}{'.packed' if packed else ''}"] = gzip.compress(data, 6, mtime=0) if packed else data
     files["files.js"] = _listed(files)
+    files[NETWORK] = _prepared(weights)  # after the list, as its bytes lie in another order each time
     return dict(sorted(files.items(), key=lambda item: item[0] == "sw.js"))
 
 
@@ -81,6 +85,30 @@ def _changed(page: str) -> str:
             raise ValueError(f"expected {old} once in index.html, found it {page.count(old)} times")
         page = page.replace(old, new)
     return page
+
+
+def _preloading(page: str, files: dict[str, bytes]) -> str:
+    """The page, asking at once for all modules that its scripts import: else each is asked for by the one before."""
+    wanted = re.findall(r'<script type="module" src="([^"]+)"', page)
+    for name in wanted:  # grows
+        imports = re.findall(r'^import [^"]*"\./([^"]+)"', files[name].decode(), re.MULTILINE)
+        wanted += [other for other in imports if other not in wanted]
+    return page.replace(FIRST, "\n".join([FIRST, *(f'<link rel="modulepreload" href="{name}">' for name in wanted)]))
+
+
+def _prepared(weights: Path) -> bytes:
+    """The network in the runtime's own format, which a browser reads sooner: without what can be left out of a graph,
+    but with the weights in half precision as they are."""
+    engine = onnx.runtime()
+    with tempfile.TemporaryDirectory() as folder:
+        options = engine.SessionOptions()
+        options.graph_optimization_level = engine.GraphOptimizationLevel.ORT_ENABLE_BASIC
+        options.optimized_model_filepath = str(Path(folder) / NETWORK)
+        options.add_session_config_entry("session.save_model_format", "ORT")
+        engine.InferenceSession(
+            str(weights), options, ["CPUExecutionProvider"], disabled_optimizers=["ConstantFolding"]
+        )
+        return (Path(folder) / NETWORK).read_bytes()
 
 
 def _module(constants: dict[str, Any]) -> bytes:

@@ -1,20 +1,26 @@
 """Camera raw files: DNGs made here, one sample a pixel behind a colour filter, become 16-bit pictures."""
 
+import os
+import struct
 import sys
 from io import BytesIO
+from pathlib import Path
 
 import drawn_pictures as pictures
 import numpy as np
 import pytest
+from PIL import Image
 
 from nedr.album import one, plan
 from nedr.cli.main import main
 from nedr.errors import ImageError, MissingExtraError, UsageError
 from nedr.inference.dehazer import Dehazer
-from nedr.pictures import images, raw
+from nedr.pictures import images, raw, tiff
 from nedr.pictures.images import encode, read
 
 HEIGHT, WIDTH = 64, 96
+SAMPLES = sorted(Path(folder).iterdir()) if (folder := os.environ.get("NEDR_RAW_SAMPLES")) else []
+"""Files of real cameras: none can be shipped with the tests, see docs/formats.md."""
 
 
 def scene():
@@ -23,14 +29,16 @@ def scene():
     return np.stack([0.1 + 0.3 * x / WIDTH, 0.1 + 0.3 * y / HEIGHT, np.full(x.shape, 0.2)], axis=2)
 
 
-def dng(*, neutral=(1, 1, 1), orientation=1, byteorder="<", pattern="RGGB"):
-    """A DNG with a Bayer pattern, or linear without one; `neutral` is how the camera saw white."""
+def dng(*, neutral=(1, 1, 1), orientation=1, byteorder="<", pattern="RGGB", preview=False, blacks=(0, 0, 0, 0)):
+    """A DNG with a Bayer pattern, or linear without one; `neutral` is how the camera saw white, `blacks` how it saw
+    nothing at each place of the pattern. With a preview what the sensor saw lies in a directory below the first.
+    """
     tifffile = pytest.importorskip("tifffile")
     linear = (scene() * neutral * 65535).astype(np.uint16)
     mosaic, channels = np.empty((HEIGHT, WIDTH), np.uint16), ["RGB".index(colour) for colour in pattern or ""]
     for place, channel in enumerate(channels):
         row, column = divmod(place, 2)
-        mosaic[row::2, column::2] = linear[row::2, column::2, channel]
+        mosaic[row::2, column::2] = linear[row::2, column::2, channel] + blacks[place]
     to_camera = (32406, -15372, -4986, -9689, 18758, 415, 557, -2040, 10570)
     matrix = [number for value in to_camera for number in (value, 10000)]
     white = [number for value in neutral for number in (round(value * 1000), 1000)]
@@ -40,16 +48,20 @@ def dng(*, neutral=(1, 1, 1), orientation=1, byteorder="<", pattern="RGGB"):
         (274, "H", 1, orientation, True),
         (50706, "B", 4, (1, 4, 0, 0), True),  # DNG's version
         (50708, "s", 0, "Maker Model X", True),
-        (50717, "I", 1, 65535, True),  # white level
         (50721, "2i", 9, tuple(matrix), True),  # from XYZ to the camera's colours
         (50728, "2I", 3, tuple(white), True),
         (50778, "H", 1, 21, True),  # daylight
     ]
+    sensor = [(50717, "I", 1, 65535, True)]  # white level
     if pattern:
-        tags += [(33421, "H", 2, (2, 2), True), (33422, "B", 4, tuple(channels), True)]  # its size and its colours
-    photometric, file = "cfa" if pattern else "linear_raw", BytesIO()
-    stored = mosaic if pattern else linear
-    tifffile.imwrite(file, stored, photometric=photometric, extratags=tags, metadata=None, byteorder=byteorder)
+        sensor += [(33421, "H", 2, (2, 2), True), (33422, "B", 4, tuple(channels), True)]  # its size and its colours
+        sensor += [(50713, "H", 2, (2, 2), True), (50714, "I", 4, blacks, True)]
+    how, file = {"photometric": "cfa" if pattern else "linear_raw", "metadata": None}, BytesIO()
+    with tifffile.TiffWriter(file, byteorder=byteorder) as writer:
+        if preview:
+            small = np.zeros((8, 12, 3), np.uint8)
+            writer.write(small, photometric="rgb", subfiletype=1, subifds=1, extratags=tags, metadata=None)
+        writer.write(mosaic if pattern else linear, extratags=sensor + tags * (not preview), **how)
     return file.getvalue()
 
 
@@ -80,6 +92,44 @@ def test_a_raw_file_becomes_a_picture_of_sixteen_bits(byteorder):
 def test_every_layout_of_the_sensor_gives_the_same_picture(pattern):
     first, found = (read(data).pixels[8:-8, 8:-8].astype(int) for data in (dng(), dng(pattern=pattern)))
     assert np.abs(first - found).mean() < 600  # of 65535
+
+
+@pytest.mark.parametrize("blacks", [(512, 512, 512, 512), (200, 900, 500, 1400)])
+def test_black_is_what_each_colour_of_the_sensor_says(blacks):
+    assert np.abs(read(dng(blacks=blacks)).pixels.astype(int) - read(dng()).pixels).mean() < 257
+
+
+@pytest.mark.parametrize("is_sized", [True, False])
+def test_a_preview_before_the_sensors_picture_is_passed_over(is_sized):
+    data = dng(preview=True)
+    if not is_sized:  # as Sony's cameras write it
+        width = struct.pack("<HHII", 256, 4, 1, 12)
+        assert data.count(width) == 1
+        data = data.replace(width, struct.pack("<HHII", 255, 4, 1, 12))
+    found = read(data)
+    assert (found.format, found.pixels.shape) == ("RAW", (HEIGHT, WIDTH, 3))
+    exif = Image.Exif()
+    exif.load(found.info.exif)
+    assert exif[271] == "Maker"
+
+
+def test_a_sensors_picture_below_the_first_directory_is_enough_to_know_a_raw_file():
+    data = dng(preview=True).replace(struct.pack("<HHII", 254, 4, 1, 1), struct.pack("<HHII", 254, 4, 1, 0))
+    assert tiff.is_raw(data.replace(struct.pack("<HH", 50706, 1), struct.pack("<HH", 50700, 1)))
+    assert not tiff.is_raw(pictures.tiff(pictures.noise(4, 4), {330: (4, [1])}))
+
+
+@pytest.mark.skipif(not SAMPLES, reason="NEDR_RAW_SAMPLES names no folder of raw files")
+@pytest.mark.parametrize("sample", SAMPLES, ids=lambda path: path.name)
+def test_a_cameras_own_file_is_developed_in_full(sample):
+    import rawpy
+
+    found = read(sample)
+    with rawpy.imread(str(sample)) as file:
+        assert sorted(found.pixels.shape[:2]) == sorted((file.sizes.height, file.sizes.width))
+    assert found.format == "RAW"
+    assert found.info.exif
+    assert found.pixels.std() > 1000
 
 
 @pytest.mark.parametrize(("orientation", "turns"), [(1, 0), (3, 2), (6, -1), (8, 1)])
@@ -195,6 +245,20 @@ def test_damaged_raw_files_end_in_one_line():
             read(data[:length])
     with pytest.raises(ImageError, match="megapixels"):
         read(data, max_pixels=1000)
+    with pytest.raises(ImageError, match="LibRaw cannot read"):
+        read(b"II\x1a\0\0\0HEAPCCDR" + bytes(100))
+
+
+@pytest.mark.parametrize("preview", [True, False])
+def test_a_raw_file_cut_short_says_how_much_there_is(preview, monkeypatch):
+    data = dng(preview=preview)
+    missing = f"truncated, {len(data)} bytes expected and {len(data) - 100} found"
+    with pytest.raises(ImageError, match=missing):
+        read(data[:-100])
+    black = raw.Developed(np.zeros((4, 4, 3), np.uint16), None, ())  # LibRaw's answer for some makers' files
+    monkeypatch.setattr(raw, "develop", lambda *_: black)
+    found = read(data[:-100], salvage=True)
+    assert found.notes[-1] == f"{missing}; what is missing stays black"
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ import standin
 
 from nedr.cli.main import main
 from nedr.errors import NedrError, UsageError
+from nedr.inference.onnx import Network
 from nedr.web import runtime, site
 
 ENGINE = {name: name.encode() for name in runtime.FILES}
@@ -40,7 +41,7 @@ def test_the_command_writes_the_site_and_writes_it_again(tmp_path, weights, pack
     assert main(call) == 0
     written = tmp_path / "new" / "site"
     assert (written / "runtime/wasm.js").read_bytes() == b"wasm.js"
-    assert (written / "network.onnx").read_bytes() == weights.read_bytes()
+    assert (written / "network.ort").read_bytes()[4:8] == b"ORTM"
     assert "python -m http.server" in capsys.readouterr().out
 
 
@@ -60,6 +61,22 @@ def test_every_file_that_the_page_needs_is_in_it_and_kept(weights):
         assert set(asked) <= set(files), name
         assert name in ("sw.js", "files.js") or f'"{name}"' in listed or name.startswith("runtime/webgpu")
     assert b"useToken" in files["server.js"]
+
+
+def test_the_page_asks_at_once_for_all_modules_that_its_scripts_import(weights):
+    files = site.contents(ENGINE, weights)
+    page = files["index.html"].decode()
+    asked = set(re.findall(r'rel="modulepreload" href="([^"]+)"', page))
+    started = set(re.findall(r'type="module" src="([^"]+)"', page))
+    imported = {name for one in asked for name in re.findall(r'^import .*"\./([^"]+)"', files[one].decode(), re.M)}
+    assert {"page.js", "install.js"} == started
+    assert started | imported == asked
+    assert page.index("Content-Security-Policy") < page.index("engine.js") < page.index("modulepreload")
+
+
+def test_the_network_in_the_site_answers_as_the_one_it_was_made_of(tmp_path, weights):
+    (tmp_path / "network.ort").write_bytes(site.contents(ENGINE, weights)["network.ort"])
+    assert site._answer(Network(tmp_path / "network.ort", 1)) == pytest.approx(site._answer(Network(weights, 1)))
 
 
 def test_a_change_of_any_file_is_a_new_version(weights):

@@ -1,5 +1,5 @@
 // Makes the page an app that works without a network, where the browser can. The files are kept once the network has
-// been loaded: both at a time would delay the first photograph.
-import { ready } from "./server.js";
+// been loaded and the first photographs are done: all at a time would delay them.
+import { quiet } from "./server.js";
 
-ready.then(() => navigator.serviceWorker?.register("sw.js").catch(() => {}));
+quiet().then(() => navigator.serviceWorker?.register("sw.js").catch(() => {}));

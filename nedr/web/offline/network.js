@@ -1,4 +1,5 @@
-// The network, run by onnxruntime-web: by WebGPU where there is a graphics card, else by WebAssembly.
+// The network, run by onnxruntime-web: by WebGPU where there is a graphics card, else by WebAssembly. A thread of its own,
+// begun before everything else on the page: loading takes longest, and what is done to a photograph's pixels need not wait.
 import { MODEL } from "./constants.js";
 
 // A file of the site, unpacked if it is still packed: some servers unpack what they send.
@@ -52,7 +53,31 @@ async function hasCard() {
 }
 
 // A function from a view and a lattice's rows and columns to the haze.
-export async function network() {
+async function network() {
   const card = (await hasCard()) && (await session("webgpu", "webgpu").catch(() => null));
   return card || session("wasm", "wasm");
 }
+
+// Loaded once; after a failure again with the next question.
+let loading = null;
+
+function ready() {
+  loading ||= network().catch((error) => {
+    loading = null;
+    throw error;
+  });
+  return loading;
+}
+
+// A question is { view, rows, columns }, or without them whether the network is loaded. Each brings the port of its answer.
+async function answer({ data: { view, rows, columns }, ports: [port] }) {
+  try {
+    const run = await ready();
+    port.postMessage({ found: view && await run(view, rows, columns) });
+  } catch (error) {
+    port.postMessage({ error: error.message || String(error) });
+  }
+}
+
+ready().catch(() => {}); // told with the first question
+self.addEventListener("message", ({ ports: [line] }) => { line.onmessage = answer; });

@@ -1,5 +1,6 @@
 // What the page asks of its server, where there is none: the same questions as in ../static/server.js, answered by a
-// thread of the browser. Nothing leaves the computer.
+// thread of the browser, with the network in another. Nothing leaves the computer.
+import { engine } from "./engine.js";
 import { t } from "./words.js";
 import { Zip } from "./zip.js";
 
@@ -20,10 +21,12 @@ export class Refused extends Error {
 
 export function useToken() {}
 
-// The thread
+// The threads
 
 const worker = new Worker(new URL("worker.js", import.meta.url), { type: "module" });
-const calls = new Map();
+const calls = new Map(), { port1, port2 } = new MessageChannel();
+engine.postMessage(null, [port1]);
+worker.postMessage({}, [port2]);
 let last = 0;
 
 worker.addEventListener("message", ({ data: { call, result, error, text } }) => {
@@ -32,7 +35,7 @@ worker.addEventListener("message", ({ data: { call, result, error, text } }) => 
   if (error) stop?.(new Refused(error, text));
   else go?.(result);
 });
-worker.addEventListener("error", (event) => {
+for (const thread of [worker, engine]) thread.addEventListener("error", (event) => {
   for (const { stop } of calls.values()) stop(new Refused("engine", event.message || "worker.js"));
   calls.clear();
 });
@@ -51,6 +54,12 @@ function work(kind, given, signal) {
 
 // The first photograph need not wait for the weights; a failure is reported with it.
 export const ready = work("warm", {}).catch(() => {});
+
+// Once nothing is asked any more: for what a photograph should not wait for.
+export async function quiet() {
+  await ready;
+  while (calls.size) await new Promise((go) => setTimeout(go, 1000));
+}
 
 // Photographs
 

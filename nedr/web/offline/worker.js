@@ -5,13 +5,12 @@ import { inside } from "./borders.js";
 import { apply, fitted, lumaOf, map } from "./field.js";
 import { profile } from "./icc.js";
 import { about, carrying, upright } from "./metadata.js";
-import { network } from "./network.js";
 import { averaged, noise, view } from "./view.js";
 
 const photographs = new Map(); // by name: the file, and what is known of it
 const bitmaps = new Map(), images = new Map(); // the last few, decoded: at full size, and parts as they were asked for
 const cancelled = new Set();
-let waiting = null;
+let line = null; // to the network's thread
 
 class Problem extends Error {}
 
@@ -30,12 +29,17 @@ async function kept(cache, key, most, make) {
   });
 }
 
-function ready() {
-  waiting ||= network().catch((error) => {
-    waiting = null;
-    throw error;
+// Asks the network's thread; without a view, whether it is ready.
+function network(view, rows, columns) {
+  return new Promise((go, stop) => {
+    const { port1, port2 } = new MessageChannel();
+    port1.onmessage = ({ data: { found, error } }) => {
+      port1.close();
+      if (error) stop(new Error(error));
+      else go(found);
+    };
+    line.postMessage({ view, rows, columns }, [port2]);
   });
-  return waiting;
 }
 
 // Pixels
@@ -71,8 +75,7 @@ function copied({ data, width, height }) {
 async function keep({ id, file }) {
   const item = { id, file, ...await about(new Uint8Array(await file.arrayBuffer())) };
   item.colours = item.icc && profile(item.icc);
-  const [run, { width, height }] = await Promise.all([ready(), bitmap(item)]);
-  const image = await pixels(item, [0, 0, width, height], width, height), field = await seen(image, item, run);
+  const { width, height } = await bitmap(item), image = await pixels(item, [0, 0, width, height], width, height), field = await seen(image, item);
   const transparent = item.kind !== "jpeg" && isTransparent(image);
   photographs.set(id, { ...item, width, height, field });
   const mean = field.lattice.values.reduce((sum, t) => sum + t, 0) / field.lattice.values.length;
@@ -85,16 +88,17 @@ function isTransparent({ data }) {
 }
 
 // The field of a picture, in its own colours; `srgb` is its airlight in sRGB. The network sees sRGB.
-async function seen(image, { grey, colours }, run) {
+async function seen(image, { grey, colours }) {
   const box = inside(image), small = view(image, box), [rows, columns] = [small.rows, small.columns].map((side) => Math.floor(side / MODEL.stride));
-  const other = colours && !colours.same ? colours : null, found = await run(other ? recoloured(small, other.toSrgb) : small, rows, columns), srgb = found.airlight;
-  const luma = small.planes[0].map((_, k) => lumaOf(small.planes.map((plane) => plane[k])));
+  const other = colours && !colours.same ? colours : null, finding = network(other ? recoloured(small, other.toSrgb) : small, rows, columns);
+  const luma = small.planes[0].map((_, k) => lumaOf(small.planes.map((plane) => plane[k]))), known = { guide: averaged(luma, small, rows, columns), noise: noise(image, box) };
+  const found = await finding, srgb = found.airlight;
   if (other) Object.assign(found, fitted(found, other.toOwn));
   if (grey) {
     found.airlight = new Array(3).fill(lumaOf(found.airlight));
     found.terms = new Array(3).fill(found.terms[0].map((_, k) => lumaOf(found.terms.map((channel) => channel[k]))));
   }
-  return { ...found, srgb, guide: averaged(luma, small, rows, columns), noise: noise(image, box), box, width: image.width, height: image.height };
+  return { ...found, ...known, srgb, box, width: image.width, height: image.height };
 }
 
 function recoloured({ planes, rows, columns }, change) {
@@ -128,9 +132,10 @@ function forget({ id }) {
   for (const cache of [bitmaps, images]) for (const key of [...cache.keys()].filter((one) => `${one}`.split(",")[0] === id)) cache.delete(key);
 }
 
-const KINDS = { warm: async () => { await ready(); }, keep, part, whole, forget };
+const KINDS = { warm: () => network(), keep, part, whole, forget };
 
-self.addEventListener("message", async ({ data: { call, kind, cancel, ...given } }) => {
+self.addEventListener("message", async ({ data: { call, kind, cancel, ...given }, ports }) => {
+  if (ports.length) return [line] = ports;
   if (cancel) return cancelled.add(cancel);
   await new Promise((go) => setTimeout(go)); // what has been taken back meanwhile is not begun
   if (cancelled.delete(call)) return;
