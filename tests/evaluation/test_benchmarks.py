@@ -11,7 +11,7 @@ from nedr.cli.main import command_parser, main
 from nedr.errors import ImageError, UsageError
 from nedr.evaluation import benchmarks
 from nedr.evaluation.benchmarks import BENCHMARKS, find
-from nedr.evaluation.paired import Untouched, read_pair, score
+from nedr.evaluation.paired import Identity, read_pair, score
 
 # (benchmark, hazy, clear) as the published archives unpack and as they are often packed anew.
 LAYOUTS = [
@@ -84,7 +84,7 @@ def test_the_crop_takes_ten_pixels_from_each_side(tmp_path):
     save(tmp_path / "gt/1400.png")
     Image.fromarray(inside).save(tmp_path / "hazy/1400_1.png")
     Image.fromarray(np.pad(inside, ((10, 10), (10, 10), (0, 0)))).save(tmp_path / "gt/1400.png")
-    (result,) = score(find("sots-indoor", tmp_path).pairs, methods={"input": Untouched()})
+    (result,) = score(find("sots-indoor", tmp_path).pairs, methods={"input": Identity()})
     assert result.psnr == float("inf")
 
 
