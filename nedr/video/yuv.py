@@ -1,7 +1,7 @@
-"""Haze removed from a video frame's own planes, brightness and two colour differences, as they are stored.
+"""Removes haze from a video frame's own planes, brightness and two colour differences, as they are stored.
 
-I = J t + A (1 - t) is linear, so it holds for Y'CbCr as it does for RGB: no plane is converted or resampled on the way,
-8 bits stay 8 and 10 stay 10, and the range and the matrix of the video stay what they are.
+I = J t + A (1 - t) is linear, so it holds for Y'CbCr as it does for RGB: no plane is converted or resampled, 8 bits
+stay 8 and 10 stay 10, and the range and the matrix of the video do not change.
 """
 
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ from nedr.pictures.arrays import Array, Floats
 from nedr.video.scenes import Exposure
 from nedr.video.temporal import GLOBAL_RATE, FieldFollower, Running, TemporalDenoiser, believed, blocks
 
-# Cells a side of the lattice on which an A(x) that changes over the picture is brought to a plane's size.
+# Cells per side of the lattice from which an A(x) that changes over the picture is scaled to a plane's size.
 AIRLIGHT_CELLS = 32
 
 
@@ -24,8 +24,8 @@ AIRLIGHT_CELLS = 32
 class Coding:
     """What the codes of a frame's planes mean.
 
-    bits: of each code, from 8 in uint8, more in the low bits of uint16;  full: whether all codes are used, not the
-    inner range alone;  weights: luma of red and of blue
+    bits: of each code, 8 in uint8 or more in the low bits of uint16;  full: whether all codes are used, not only the
+    inner range;  weights: luma of red and of blue
     """
 
     bits: int = 8
@@ -63,7 +63,7 @@ class Coding:
 
 
 class PlaneDehazer:
-    """Removes haze from the frames of one video, in their order; what `nedr.VideoDehazer` is for frames in RGB.
+    """Removes haze from the frames of one video, in order, as `nedr.VideoDehazer` does for frames in RGB.
 
     strength: 0..1.5, as there; 0 leaves every code as it is.
     """
@@ -77,8 +77,8 @@ class PlaneDehazer:
     def dehaze(self, planes: Sequence[Array], field: HazeField, small: Array) -> HazeField:
         """Remove the haze from the next frame, in place, and return the field that was used.
 
-        planes: brightness (H, W), and unless the video is grey two colour differences, each as large or smaller
-        field: the haze of this frame on its own, whose bars stay as they are
+        planes: brightness (H, W), and unless the video is grey two colour differences, each of that size or smaller
+        field: the haze of this frame on its own, whose bars are left unchanged
         small: the frame, at any size, (h, w, 3) RGB
         """
         steps = [_steps(planes[0], values) for values in planes]
@@ -120,7 +120,7 @@ class PlaneDehazer:
         return self.coding.colour(field.airlight_at(*np.meshgrid(x, y)))
 
     def _settled(self, plane: int, values: Array, field: HazeField, noise: float) -> Floats:
-        """A plane as levels, 0 for black or no colour, with as much less noise as dividing by t will make of it."""
+        """A plane as levels, 0 for black or no colour, with its noise reduced by what dividing by t will add."""
         known = float(self._noises[plane].update(np.array([noise], np.float32))[0])
         t = believed(field, blocks(values), self.strength)
         if plane:
@@ -149,7 +149,7 @@ def _steps(luma: Array, values: Array) -> tuple[int, int]:
 
 
 def _thinned(values: Floats, steps: tuple[int, int], start: tuple[int, int]) -> Floats:
-    """Every value at a multiple of `steps`, of a part that begins at `start`, rows and columns each; its edge held."""
+    """Every value at a multiple of `steps` in a part that starts at `start`, (rows, columns); edges are repeated."""
     before = [(at % step, 0) for at, step in zip(start, steps, strict=True)]
     padded = np.pad(values, before, mode="edge") if any(n for n, _ in before) else values
     return padded[:: steps[0], :: steps[1]]
