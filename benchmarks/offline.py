@@ -2,9 +2,9 @@
 
     python benchmarks/offline.py [--chromium /usr/bin/chromium]
 
-Seconds from the choice of a photograph of 12 megapixels to its result, by the clock and of the processor (all of the
-browser's processes together), once the page has loaded its network; and from the page's address to that point. Ends
-with status 1 when the quickest result takes more than 3 s.
+Seconds by the clock and of processor time (all of the browser's processes together) from choosing a photograph of 12
+megapixels to its result, once the page has loaded its network; and from the page's address to that point. Ends with
+status 1 if the fastest result takes more than 3 s.
 """
 
 import argparse
@@ -37,7 +37,7 @@ class Quiet(http.server.SimpleHTTPRequestHandler):
 
 
 def main() -> None:
-    """Measure, print, and exit with 1 where the goal is missed."""
+    """Measure, print, and exit with 1 if the goal is missed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--chromium", default=shutil.which("chromium"))
     options = parser.parse_args()
@@ -61,7 +61,7 @@ def main() -> None:
 
 
 def first(page: Page, data: bytes) -> tuple[float, float]:
-    """Seconds, and processor seconds, from a choice to the result of the only photograph."""
+    """Seconds, and processor seconds, from choosing the only photograph to its result."""
     start, before = time.perf_counter(), spent()
     page.set_input_files("#files", {"name": "a.jpg", "mimeType": "image/jpeg", "buffer": data})
     page.wait_for_selector("#list .done")
@@ -72,7 +72,7 @@ def first(page: Page, data: bytes) -> tuple[float, float]:
 
 
 def spent() -> float:
-    """Processor seconds of every process of Chromium's below this one."""
+    """Processor seconds of all Chromium processes started by this one."""
     ticks, parents = dict[int, int](), dict[int, int]()
     for file in Path("/proc").glob("[0-9]*/stat"):
         try:
