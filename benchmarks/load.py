@@ -68,7 +68,7 @@ def throughput(
         rate = options.requests / clock
         print(f"{name}: {rate:.2f} pictures/s, {1e3 * processor / options.requests:.0f} ms of processor each")
     ratios = [float(np.median(spent[0] / spent[1])) for spent in (clocks, processors)]
-    print(f"server beside library: {ratios[0]:.2f} by the clock, {ratios[1]:.2f} by processor seconds (goal 0.9)")
+    print(f"server against library: {ratios[0]:.2f} by the clock, {ratios[1]:.2f} by processor seconds (goal 0.9)")
     print(f"lost or wrong: {wrong} of {options.requests}")
     return wrong == 0 and max(ratios) >= 0.9
 
