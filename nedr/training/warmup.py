@@ -57,7 +57,7 @@ def build_model(config: NeDRConfig, init: Path | None) -> NeDR:
     if init is not None:
         model = load_weights(init)
         if model.config != config:
-            raise UsageError(f"{init} holds a network whose configuration differs from this run's [model] table")
+            raise UsageError(f"{init} holds a network with another configuration than this run's [model] table")
         return model
     model = NeDR(config)
     if config.encoder == "lite0":
