@@ -112,7 +112,7 @@ def test_what_is_missing_is_said(tmp_path):
 def test_a_folder_without_the_benchmark_is_an_error_that_says_what_is_expected(tmp_path):
     save(tmp_path / "outdoor/hazy/0001_0.8_0.2.jpg")
     save(tmp_path / "outdoor/gt/0001.png")
-    for root, words in ((tmp_path, "hazy/1400_1.png with gt/1400.png"), (tmp_path / "absent", "no folder")):
+    for root, words in ((tmp_path, "hazy/1400_1.png with gt/1400.png"), (tmp_path / "absent", "is not a folder")):
         with pytest.raises(UsageError, match=words):
             find("sots-indoor", root)
     with pytest.raises(UsageError, match="sots-indoor, sots-outdoor"):

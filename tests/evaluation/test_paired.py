@@ -211,9 +211,9 @@ def test_a_picture_too_small_to_score_is_named(tmp_path):
         evaluate(tmp_path / "pairs.csv", methods={"input": Identity()})
 
 
-@pytest.mark.parametrize(("names", "words"), [(["dpc"], "not dpc"), ([], "none"), (["input", "x", "y"], "not x, y")])
+@pytest.mark.parametrize(("names", "words"), [(["dpc"], "dpc"), ([], "none"), (["input", "x", "y"], "x, y")])
 def test_unknown_methods_are_named_with_the_known_ones(names, words):
-    with pytest.raises(UsageError, match=f"nedr, dcp, cap, input, .*{words}"):
+    with pytest.raises(UsageError, match=f"nedr, dcp, cap, input, found {words}"):
         load_methods(names)
 
 
