@@ -1,12 +1,12 @@
-"""Photographs per second of a folder, beside one file after another, and what a cluster of such cores would cost.
+"""Photographs per second of a folder, compared with one file after another, and the cost of a cluster of such cores.
 
     python benchmarks/album.py                       2 megapixels, two workers
     python benchmarks/album.py --megapixels 12       what docs/scale.md counts with
-    python benchmarks/album.py --ray                 also the Ray pipeline, one actor for each core
+    python benchmarks/album.py --ray                 also the Ray pipeline, one actor per core
 
-The photographs are JPEGs made of those in examples/, on the disk of the folder for temporary files. `one after another`
-is `nedr.album.one.dehaze_file` in a loop, on one thread and on as many as there are workers; `folder` is all of
-`nedr FOLDER -o OUT`: search, manifest, sync to disk, report. The ways take turns, and of each the best round counts.
+The photographs are JPEGs made from those in examples/, in the folder for temporary files. `one after another` is
+`nedr.album.one.dehaze_file` in a loop, on one thread and on as many as there are workers; `folder` is all of
+`nedr FOLDER -o OUT`: search, journal, sync to disk, report. The ways take turns, and the best round of each counts.
 """
 
 import argparse
@@ -58,7 +58,7 @@ def main() -> None:
 
 
 def report(found: dict[str, tuple[int, float]], count: int) -> Iterator[list[str]]:
-    """A row for each way, of its cores and its seconds for `count` photographs; ratios are to the first."""
+    """A row for each way, from its cores and its seconds for `count` photographs; ratios are to the first."""
     _, first = next(iter(found.values()))
     for name, (cores, seconds) in found.items():
         hours = MILLION * seconds / count * cores / 3600
@@ -66,7 +66,7 @@ def report(found: dict[str, tuple[int, float]], count: int) -> Iterator[list[str
 
 
 def album(folder: Path, count: int, megapixels: float) -> list[Path]:
-    """JPEGs of quality 90, each another part of an example photograph and no two alike."""
+    """JPEGs of quality 90, each a different part of an example photograph."""
     folder.mkdir()
     width = round((megapixels * 1e6 * 4 / 3) ** 0.5)
     examples = [Image.open(photo).convert("RGB") for photo in sorted(EXAMPLES.glob("*.jpg"))]
@@ -116,7 +116,7 @@ def whole_folder(folder: Path, workers: int) -> Callable[[Path], float]:
 
 
 def on_ray(folder: Path, actors: int) -> Callable[[Path], float]:
-    """The Ray pipeline on this machine, the start of its actors (seconds, whatever is to be done) counted."""
+    """The Ray pipeline on this machine, including the start of its actors (seconds, whatever the work)."""
     import ray
 
     import nedr

@@ -1,9 +1,9 @@
-"""What of a network is alive: dead units of each layer, and what each of the paper's boxes adds to the result.
+"""Which parts of a network are alive: dead units of each layer, and what each of the paper's boxes adds to the result.
 
     python benchmarks/alive.py weights/base.safetensors pairs.csv
 
 A unit is dead if it is never above 0 before its activation, over the hazy pictures of the pairs. A box's share is the
-PSNR that is lost when its output is replaced by its mean over these pictures, in dB, mean of each set.
+PSNR lost when its output is replaced by its mean over these pictures, in dB, as the mean of each set.
 """
 
 import argparse
@@ -34,7 +34,7 @@ def main() -> None:
     table(["layer", "units", "dead", "share"], [*rows, ("all", str(units), str(dead), f"{dead / units:.1%}")])
     if options.no_shares:
         return
-    print("\nPSNR lost without what a box says of a picture, dB\n")
+    print("\nPSNR lost when a box returns its mean, dB\n")
     lost = shares(model, validation)
     sets = list(next(iter(lost.values())))
     shown = [

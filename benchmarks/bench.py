@@ -25,7 +25,7 @@ def photograph(height: int, width: int) -> npt.NDArray[np.uint8]:
 
 
 def best(work: Callable[[], Any], repeats: int) -> float:
-    """Seconds of the quickest of `repeats` runs, after one that does not count: the least disturbed by other jobs."""
+    """Seconds of the fastest of `repeats` runs, after one that does not count: the least disturbed by other jobs."""
     work()
     times = []
     for _ in range(repeats):
@@ -36,7 +36,7 @@ def best(work: Callable[[], Any], repeats: int) -> float:
 
 
 def processor_time(work: Callable[[], Any], repeats: int) -> float:
-    """Processor seconds, all threads together, of the cheapest of `repeats` runs: little moved by other jobs."""
+    """Processor seconds, all threads together, of the cheapest of `repeats` runs: hardly affected by other jobs."""
     times = []
     for _ in range(repeats):
         start = time.process_time()
@@ -46,7 +46,7 @@ def processor_time(work: Callable[[], Any], repeats: int) -> float:
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """Prints a Markdown table; the first column is text, the others are figures."""
+    """Prints a Markdown table; the first column is text, the others are numbers."""
     print("| " + " | ".join(header) + " |")
     print("|---" + "|---:" * (len(header) - 1) + "|")
     for row in rows:
@@ -54,20 +54,20 @@ def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
 
 
 def machine() -> str:
-    """One line on where the figures come from, with the load by other jobs: they are comparable within one run only."""
+    """One line on where the figures come from, with the load from other jobs: compare them only within one run."""
     load = f", load {os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else ""
     return f"{processor()}, {os.cpu_count()} cores{load}, Python {platform.python_version()}, numpy {np.__version__}"
 
 
 def processor() -> str:
-    """The processor's name as the system gives it."""
+    """The processor's name as the system reports it."""
     info = Path("/proc/cpuinfo")
     names = [line for line in info.read_text().splitlines() if line.startswith("model name")] if info.exists() else []
     return names[0].partition(":")[2].strip() if names else platform.processor() or platform.machine()
 
 
 def peak_memory() -> int:
-    """The most bytes this process has held in memory since it began."""
+    """The most bytes this process has held in memory since it started."""
     status = Path("/proc/self/status")
     if status.exists():  # getrusage would count what the parent process held when it started this one
         line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))

@@ -1,10 +1,10 @@
-"""An honest caller beside hostile ones: what it waits.
+"""How long an honest caller waits next to hostile ones.
 
     python benchmarks/callers.py [--seconds 20] [ATTACK ...]
 
-Each attack, or those that are named, comes from 127.0.0.1 for so many seconds, while one caller at 127.0.0.2 asks for a
-picture of 1 megapixel again and again; the table has its 50th and 95th percentile, its failures, and how long /healthz
-took at most. Ends with status 1 where a 95th percentile is above 2 s or an honest request fails.
+Each attack, or each one named, comes from 127.0.0.1 for this many seconds, while a caller at 127.0.0.2 keeps sending a
+picture of 1 megapixel; the table has its 50th and 95th percentile, its failures, and the longest time that /healthz
+took. Ends with status 1 if a 95th percentile is above 2 s or an honest request fails.
 """
 
 import argparse
@@ -32,18 +32,18 @@ Attack = Callable[[int, threading.Event], None]
 
 
 def main() -> None:
-    """Run all attacks, print the table, and exit with 1 where the goal is missed."""
+    """Run all attacks, print the table, and exit with 1 if the goal is missed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("attacks", nargs="*", metavar="ATTACK", default=list(ATTACKS), help=", ".join(ATTACKS))
     parser.add_argument("--seconds", type=float, default=20)
     options = parser.parse_args()
-    print(f"{machine()}\n| callers beside | p50 s | p95 s | asked | failed | /healthz at most s |\n|" + "---|" * 6)
+    print(f"{machine()}\n| caller next to | p50 s | p95 s | asked | failed | /healthz at most s |\n|" + "---|" * 6)
     good = [beside(name, ATTACKS[name], options.seconds) for name in options.attacks]
     sys.exit(not all(good))
 
 
 def beside(name: str, attack: Attack | None, seconds: float) -> bool:
-    """Print one row of the table, and tell whether it is good."""
+    """Print one row of the table, and return whether it meets the goal."""
     with Server() as server:
         asked(server.port, jpeg(0, *SIZES["1 MP"]))  # the first one waits for the weights
         stop, health = threading.Event(), [0.0]
@@ -72,7 +72,7 @@ def honest(port: int, seconds: float) -> tuple[list[float], int]:
 
 
 def watched(port: int, stop: threading.Event, health: list[float]) -> None:
-    """Ask for the server's health until it is enough, and keep the longest wait."""
+    """Ask for the server's health until stopped, and keep the longest wait."""
     while not stop.wait(0.2):
         start = time.monotonic()
         if asked(port, b"", "/healthz", address="127.0.0.3") != 200:
@@ -81,7 +81,7 @@ def watched(port: int, stop: threading.Event, health: list[float]) -> None:
 
 
 def asked(port: int, file: bytes, call: str = "/v1/dehaze", address: str = "127.0.0.1", **headers: str) -> int:
-    """The status of one request, 0 where the connection is lost."""
+    """The status of one request, 0 if the connection is lost."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=120, source_address=(address, 0))
     with contextlib.closing(connection), contextlib.suppress(OSError, http.client.HTTPException):
         connection.request("POST" if file else "GET", call, file or None, headers)
@@ -93,7 +93,7 @@ def asked(port: int, file: bytes, call: str = "/v1/dehaze", address: str = "127.
 
 @contextlib.contextmanager
 def crowd(port: int, words: bytes, count: int) -> Iterator[list[socket.socket]]:
-    """So many connections that have said some words."""
+    """Open connections that have sent some bytes."""
     with contextlib.ExitStack() as stack:
         callers = []
         for _ in range(count):
@@ -104,7 +104,7 @@ def crowd(port: int, words: bytes, count: int) -> Iterator[list[socket.socket]]:
 
 
 def trickling(words: bytes, drop: bytes, count: int = 75) -> Attack:
-    """Connections that say some words and then a few bytes every half second; those cut off come again."""
+    """Connections that send some bytes and then a few more every half second; those cut off reconnect."""
 
     def attack(port: int, stop: threading.Event) -> None:
         while not stop.is_set():
@@ -140,8 +140,8 @@ def _large() -> bytes:
 _KEPT: list[bytes] = []
 ATTACKS: dict[str, Attack | None] = {
     "nobody": None,
-    "heads that do not end": trickling(b"GET / HTTP/1.1\r\n", b"X: y\r\n"),
-    "bodies that do not end": trickling(HEAD % (b"", 1_000_000) + b"\r\n" + bytes(100), b"x"),
+    "endless headers": trickling(b"GET / HTTP/1.1\r\n", b"X: y\r\n"),
+    "endless bodies": trickling(HEAD % (b"", 1_000_000) + b"\r\n" + bytes(100), b"x"),
     "silence": trickling(b"", b""),
     "a rebound name": repeating("/v1/dehaze", lambda _: _large(), Host="evil.example"),
     "a foreign page": repeating("/v1/dehaze", lambda _: _large(), Origin="https://evil.example"),

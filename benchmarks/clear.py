@@ -1,8 +1,8 @@
-"""How little clear photographs change: mean absolute difference, 8 bit, over those that training never saw.
+"""How little clear photographs change: mean absolute difference, 8 bit, over those never used in training.
 
     python benchmarks/clear.py FOLDER [--holdout 24] [--weights FILE.onnx]
 
-FOLDER is the clear folder of `nedr train`; the pictures kept from training are told by their names alone.
+FOLDER is the clear folder of `nedr train`; the pictures held out of training are identified by name.
 """
 
 import argparse

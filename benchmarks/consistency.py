@@ -2,9 +2,9 @@
 
     python benchmarks/consistency.py [PHOTO ...]
 
-For long sides of 1024, 512 and twice the photograph's own: the photograph is resized and then cleared, against cleared
-and then resized; and a crop with the whole picture's field against the crop of the whole result, which must be equal.
-Without a PHOTO: the pictures in examples/, or else a made one of 12 megapixels.
+For long sides of 1024, 512 and twice the photograph's own: the photograph resized and then dehazed is compared with
+dehazed and then resized; and a crop with the whole picture's field with the crop of the whole result, which must equal.
+Without a PHOTO: the pictures in examples/, or a synthetic one of 12 megapixels.
 """
 
 import argparse
@@ -25,7 +25,7 @@ def main() -> None:
     """Parse the options and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("photos", nargs="*", type=Path)
-    parser.add_argument("--weights", help="an .onnx file instead of the weights that ship")
+    parser.add_argument("--weights", help="an .onnx file instead of the bundled weights")
     options = parser.parse_args()
     dehazer = Dehazer(options.weights)
     found = options.photos or [file for file in sorted(EXAMPLES.rglob("*")) if file.suffix in (".jpg", ".png")]
@@ -50,7 +50,7 @@ def rows(dehazer: Dehazer, pictures: list[tuple[str, Array]]) -> Iterator[list[s
 
 
 def difference(dehazer: Dehazer, picture: Array, whole: Array, long_side: int) -> float:
-    """Mean absolute difference between resize-then-clear and clear-then-resize."""
+    """Mean absolute difference between resize-then-dehaze and dehaze-then-resize."""
     scale = long_side / max(picture.shape[:2])
     size = tuple(max(1, round(side * scale)) for side in picture.shape[1::-1])
 

@@ -1,8 +1,8 @@
-"""What becomes of a photograph's file: made in every kind, cleared like `nedr FILE`, and compared with what came out.
+"""What happens to each kind of file: made, dehazed like `nedr FILE`, and compared with the result.
 
     python benchmarks/formats.py
 
-Sources are made by Pillow and by hand. A dash stands for what the source does not hold.
+Sources are made by Pillow and by hand. A dash marks what the source does not hold.
 """
 
 import argparse
@@ -26,7 +26,7 @@ from nedr.pictures import images
 XMP = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><d tiff:Orientation="6" dc:title="hazy"/></x:xmpmeta>'
 CAMERA = {0x829A: 0.004, 0x927C: b"\1\2maker's own\xff"}  # exposure time, maker's note
 GPS = {1: "N", 2: (47.0, 30.0, 12.5), 3: "E", 4: (8.0, 43.0, 1.0)}
-SIZES = (0xA002, 0xA003)  # width and height, which turning exchanges
+SIZES = (0xA002, 0xA003)  # width and height, which rotation swaps
 P3 = {"rXYZ": (0.5151, 0.2412, -0.0011), "gXYZ": (0.2919, 0.6922, 0.0419), "bXYZ": (0.1572, 0.0666, 0.7841)}
 HELD = {
     "JPEG": ("RGB", "grey", "CMYK"),
@@ -66,7 +66,7 @@ def exif(width: int, height: int) -> bytes:
 
 
 def saved(samples: Any, kind: str, **options: Any) -> bytes:
-    """Pillow's file of an array or image, with all metadata that its format carries."""
+    """Pillow's file of an array or image, with all metadata that its format supports."""
     image = samples if isinstance(samples, Image.Image) else Image.fromarray(samples)
     if kind not in BARE:
         options |= {"exif": exif(*image.size), "xmp": XMP, "pnginfo": PngImagePlugin.PngInfo()}
@@ -80,7 +80,7 @@ def saved(samples: Any, kind: str, **options: Any) -> bytes:
 def deep_png(samples: Any) -> bytes:
     """A PNG of (H, W, 2 | 3 | 4) uint16, for which Pillow has no mode."""
     height, width, channels = samples.shape
-    rows = np.pad(samples.astype(">u2").reshape(height, -1).view(np.uint8), ((0, 0), (1, 0)))  # behind 0, no filter
+    rows = np.pad(samples.astype(">u2").reshape(height, -1).view(np.uint8), ((0, 0), (1, 0)))  # after 0, no filter
     chunks = [(b"IHDR", struct.pack(">2I5B", width, height, 16, (4, 2, 6)[channels - 2], 0, 0, 0))]
     chunks += [(b"iCCP", b"own\0\0" + zlib.compress(profile(channels == 2))), (b"eXIf", exif(width, height)[6:])]
     chunks += [
@@ -109,7 +109,7 @@ def tiff(samples: Any, compression: int = 1) -> bytes:
     entries |= {0x8769: {**CAMERA, SIZES[0]: width, SIZES[1]: height}, 0x8825: GPS}
     for tag, value in entries.items():
         tags[tag] = value
-    tags.save(file := BytesIO())  # it moves the strip's offset behind the directory
+    tags.save(file := BytesIO())  # it moves the strip's offset past the directory
     return file.getvalue() + strip
 
 
@@ -150,7 +150,7 @@ def sources(scene: Any) -> dict[str, bytes]:
 
 
 def facts(data: bytes) -> SimpleNamespace:
-    """What a file says of itself, by Pillow and by its header; size and orientation as they stand."""
+    """What a file states, by Pillow and by its header; size and orientation as stored."""
     image: Any = Image.open(BytesIO(data))
     block, tags = image.getexif(), getattr(image, "tag_v2", {})
     gps = block.get_ifd(0x8825)
@@ -165,7 +165,7 @@ def facts(data: bytes) -> SimpleNamespace:
         stored = (image.quantization, JpegImagePlugin.get_sampling(image), image.info.get("progressive"))
     elif image.format == "WEBP":
         stored = "lossless" if b"VP8L" in data else "lossy"
-    turn = image.info.get("original_orientation", block.get(0x0112))  # pillow-heif turns while it opens
+    turn = image.info.get("original_orientation", block.get(0x0112))  # pillow-heif rotates on opening
     xmp, icc = tags.get(700) or image.info.get("xmp"), image.info.get("icc_profile")
     if image.format == "GIF":
         mode = "P"
@@ -175,7 +175,7 @@ def facts(data: bytes) -> SimpleNamespace:
 
 
 def row(name: str, source: bytes, folder: Path, dehazer: Dehazer, scene: Any) -> tuple[str, ...]:
-    """One file cleared as `nedr FILE` does, and its row of the table."""
+    """One file dehazed as `nedr FILE` does, and its row of the table."""
     photo = folder / f"{name}.{name.split()[0].lower()}"
     photo.write_bytes(source)
     (job,) = one.plan_jobs([str(photo)])
@@ -183,11 +183,11 @@ def row(name: str, source: bytes, folder: Path, dehazer: Dehazer, scene: Any) ->
     result = job.result.read_bytes()
     before, after, first, last = facts(source), facts(result), images.read(source), images.read(result)
     if np.array_equal(first.pixels, last.pixels):
-        notes.append("nothing cleared")
+        notes.append("nothing dehazed")
     if first.format != last.format:
         notes.append(f"{first.format} -> {last.format}")
     if before.stored and first.format == last.format:
-        notes.append("compression the same" if before.stored == after.stored else "compressed otherwise")
+        notes.append("compression the same" if before.stored == after.stored else "compressed differently")
     wanted = turned_sizes(before.exif)
     if wrong := [f"0x{tag:04X}" for tag in wanted if after.exif.get(tag) != wanted[tag]]:
         notes.append(f"EXIF tags not as expected: {', '.join(wrong)}")
@@ -212,7 +212,7 @@ def answer(present: Any, kept: bool) -> str:
 
 
 def turned_sizes(exif: dict[int, Any]) -> dict[int, Any]:
-    """EXIF as it should be once the picture stands upright: width and height exchanged."""
+    """EXIF as it should be once the picture is upright: width and height swapped."""
     return exif | {tag: exif[other] for tag, other in zip(SIZES, SIZES[::-1], strict=True) if other in exif}
 
 

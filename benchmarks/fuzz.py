@@ -1,17 +1,17 @@
-"""Hostile pictures and videos, dehazed on this computer or sent to a server of its own: outcomes, slowest, memory.
+"""Hostile pictures and videos, dehazed on this computer or sent to a server: outcomes, slowest, memory.
 
     python benchmarks/fuzz.py --files 20000 [--seed 0]
     python benchmarks/fuzz.py --videos 2000 [--seed 0]
     python benchmarks/fuzz.py [--bodies 5000] [--seed 0]
 
-Files and videos: each goes the way of `nedr FILE`, with a classical prior in place of the network. An exception that is
-not an error of nedr's, a result that cannot be read, a file left over, one that takes ten seconds of processor time or
-hangs (all threads are printed then), or more than 32 MB of growth over the second half make it end with status 1. The
-pools of malloc fill over the first 500 videos, so fewer than 1,000 say nothing of memory.
+Files and videos: each is processed as by `nedr FILE`, with a classical prior in place of the network. It ends with
+status 1 after an exception that is not nedr's own, an unreadable result, a file left over, a file that takes ten
+seconds of processor time or hangs (all threads are then printed), or more than 32 MB of growth over the second half.
+malloc's pools fill over the first 500 videos, so fewer than 1,000 say nothing about memory.
 
-Bodies: every fourth comes as a form, every tenth in a request that HTTP does not allow; such a connection may be closed
-without an answer (0), no other. A status of 500 or above, a connection that ends without an answer, one that takes
-ten seconds, or more than 64 MB of growth after the first tenth make it end with status 1.
+Bodies: every fourth is sent as a form, every tenth in a request that HTTP does not allow; only such a connection may be
+closed without an answer (0). It ends with status 1 after a status of 500 or above, a connection that ends without an
+answer or takes ten seconds, or more than 64 MB of growth after the first tenth.
 """
 
 import argparse
@@ -55,10 +55,10 @@ held = local()
 
 
 def main() -> None:
-    """Dehaze the files or send the bodies, and exit with 1 if something did what it must not."""
+    """Dehaze the files or send the bodies, and exit with 1 if anything went wrong."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--bodies", type=int, default=5000)
-    parser.add_argument("--files", type=int, help="dehaze so many files instead, without a server")
+    parser.add_argument("--files", type=int, help="dehaze this many files instead, without a server")
     parser.add_argument("--videos", type=int, help="the same for videos")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
@@ -70,7 +70,7 @@ def main() -> None:
 
 
 def of_files(numbers: range, attempt: Callable[[Path, int, Dehazer], Path]) -> bool:
-    """Dehaze the files, print what became of them; whether something did what it must not."""
+    """Dehaze the files, print the outcomes; return whether anything went wrong."""
     outcomes, slowest, before = Counter[str](), (0.0, 0), 0
     dehazer = Dehazer(method="dcp", threads=1)
     warnings.filterwarnings("ignore", module="PIL")
@@ -92,7 +92,7 @@ def of_files(numbers: range, attempt: Callable[[Path, int, Dehazer], Path]) -> b
 
 
 def photograph(folder: Path, number: int, dehazer: Dehazer) -> Path:
-    """The hostile picture without its haze, which can be read."""
+    """Dehaze a hostile picture, and read the result."""
     photo, result = folder / "photo.jpg", folder / "result.jpg"
     photo.write_bytes(hostile.body(number))
     one.dehaze_file(Job(photo, result), dehazer)
@@ -103,7 +103,7 @@ def photograph(folder: Path, number: int, dehazer: Dehazer) -> Path:
 
 
 def film(folder: Path, number: int, dehazer: Dehazer) -> Path:
-    """The hostile video without its haze, which can be read."""
+    """Dehaze a hostile video, and read the result."""
     clip, result = folder / "clip.mp4", folder / "result.mkv"
     clip.write_bytes(hostile.video(number))
     pipeline.dehaze(Job(clip, result), dehazer)
@@ -113,7 +113,7 @@ def film(folder: Path, number: int, dehazer: Dehazer) -> Path:
 
 
 def dehazed(attempt: Callable[[Path, int, Dehazer], Path], folder: Path, number: int, dehazer: Dehazer) -> str:
-    """What becomes of a hostile file: "dehazed", "refused" in one line of ours, or "wrong", which is printed."""
+    """The outcome of a hostile file: "dehazed", "refused" with a one-line message, or "wrong", which is printed."""
     result, outcome = None, "dehazed"
     try:
         result = attempt(folder, number, dehazer)
@@ -138,7 +138,7 @@ def memory() -> int:
 
 
 def of_server(numbers: range) -> bool:
-    """Send the bodies, print what came back; whether the server did what it must not."""
+    """Send the bodies, print the answers; return whether the server did anything wrong."""
     tenth = len(numbers) // 10
     with Server("--max-megapixels", "4", "--max-megabytes", "2") as server:
         answers = list(posted(server, numbers[:tenth]))
@@ -160,7 +160,7 @@ def posted(server: Server, numbers: range) -> Iterator[tuple[int, float]]:
 
 
 def timed(port: int, number: int) -> tuple[int, float]:
-    """Send one body; the connection is held for the next one of this thread."""
+    """Send one body; the connection is kept for this thread's next one."""
     if number % 10 == 9:
         return raw(port, hostile.request(number))
     kind, data = hostile.form(number) if number % 4 == 0 else ("application/octet-stream", hostile.body(number))
@@ -173,7 +173,7 @@ def timed(port: int, number: int) -> tuple[int, float]:
 
 
 def raw(port: int, data: bytes) -> tuple[int, float]:
-    """Send bytes as they are and no more of them; the status, 0 where the server only closes the connection."""
+    """Send only these bytes; return the status, 0 if the server just closes the connection."""
     start, answer = time.perf_counter(), b""
     with socket.create_connection(("127.0.0.1", port), timeout=PATIENCE) as connection:
         with suppress(OSError):  # refused before all was sent
@@ -189,7 +189,7 @@ def raw(port: int, data: bytes) -> tuple[int, float]:
 
 
 def answered(port: int, call: str, kind: str, data: bytes) -> int:
-    """The answer's status, 599 when there is none; a refusal may close the connection, so one fresh try follows."""
+    """The answer's status, 599 if there is none; a refusal may close the connection, so there is one retry."""
     for fresh in (False, True):
         if fresh or not hasattr(held, "connection"):
             held.connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE)

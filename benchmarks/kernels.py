@@ -1,9 +1,9 @@
-"""The per-pixel part by several means: guided t from two coarse lattices, inversion, rounding; uint8 in, uint8 out.
+"""The per-pixel part in several ways: guided t from two coarse lattices, inversion, rounding; uint8 in, uint8 out.
 
     python benchmarks/kernels.py [--pixels 4K] [--threads 2]
 
-numpy is what the package uses; OpenCV, an ONNX graph and numba do the same sum, and numba needs `pip install numba`.
-"Error" is the largest difference from the package's result in levels (OpenCV and ONNX interpolate with another cubic).
+numpy is what the package uses; OpenCV, an ONNX graph and numba compute the same, and numba needs `pip install numba`.
+"Error" is the largest difference from the package's result in levels (OpenCV and ONNX use another cubic).
 """
 
 import argparse
@@ -35,7 +35,7 @@ def main() -> None:
 
 
 def rows(picture: Array, threads: int, repeats: int) -> Iterator[list[str]]:
-    """One row per kernel that can run here; a plain copy first."""
+    """One row per kernel that can run here, starting with a plain copy."""
     field = haze(picture)
     medium = field._medium(1.0, 3)
     kernels: dict[str, Callable[[], Kernel]] = {
@@ -164,7 +164,7 @@ def onnx_graph(medium: Medium, shape: tuple[int, ...], threads: int) -> Kernel:
 
 
 def numba(medium: Medium, threads: int) -> Kernel:
-    """A loop over pixels compiled with everything fused, lattices interpolated along rows beforehand."""
+    """A loop over pixels compiled with everything fused, lattices already interpolated along rows."""
     import numba as compiler
 
     from nedr.inference import lattice

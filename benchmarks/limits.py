@@ -1,10 +1,10 @@
-"""What limits the result: PSNR with the truth swapped in for one part of the estimate at a time.
+"""What limits the result: PSNR with one part of the estimate at a time replaced by the truth.
 
     python benchmarks/limits.py pairs.csv [--weights FILE.onnx]
 
-Of a pair, I and J, the best t for an airlight and the best A for a transmission, the same everywhere or A(x) with its
-five terms, follow from I = J t + A (1 - t) by least squares. Nothing guides t here, so that the columns differ in the
-estimate alone. Mean dB of each set.
+For a pair I and J, the best t for an airlight and the best A for a transmission, either constant or A(x) with its five
+terms, follow from I = J t + A (1 - t) by least squares. Nothing guides t here, so the columns differ only in the
+estimate. Mean dB of each set.
 """
 
 import argparse
@@ -41,7 +41,7 @@ def main() -> None:
 
 
 def swapped(dehazer: Dehazer, hazy8: Array, clear8: Array) -> dict[str, float]:
-    """Scores of one pair, uint8 (H, W, 3) each: as estimated, then with one thing as the truth would have it."""
+    """Scores of one pair, uint8 (H, W, 3) each: as estimated, then with one part taken from the truth."""
     field = dehazer.field(hazy8)
     hazy, clear = (np.asarray(image, np.float32) / np.float32(255) for image in (hazy8, clear8))
     t = field.transmission(*hazy.shape[:2])
@@ -63,7 +63,7 @@ def swapped(dehazer: Dehazer, hazy8: Array, clear8: Array) -> dict[str, float]:
 
 
 def best_airlight(hazy: Floats, clear: Floats, t: Floats) -> Floats:
-    """The A (3,) in [0, 1] with which this transmission (H, W) turns I into J best."""
+    """The A (3,) in [0, 1] with which this transmission (H, W) best turns I into J."""
     inverse = 1 / np.maximum(t, np.float32(0.05))[..., None]
     share = 1 - inverse  # J = I / t + A (1 - 1 / t)
     found = ((clear - hazy * inverse) * share).sum((0, 1)) / (np.square(share).sum((0, 1)) + 1e-6)
@@ -71,7 +71,7 @@ def best_airlight(hazy: Floats, clear: Floats, t: Floats) -> Floats:
 
 
 def best_uneven_airlight(hazy: Floats, clear: Floats, t: Floats) -> Floats:
-    """The smooth A(x) (H, W, 3) in [0, 1] with which this transmission turns I into J best."""
+    """The smooth A(x) (H, W, 3) in [0, 1] with which this transmission best turns I into J."""
     inverse = 1 / np.maximum(t, np.float32(0.05))
     x, y = grid(*t.shape)
     basis = np.concatenate([np.ones((*t.shape, 1)), polynomials(x, y)], axis=2)

@@ -1,11 +1,11 @@
-"""A server of its own under load on this computer, beside the library without HTTP in the same run.
+"""A server under load on this computer, compared with the library without HTTP in the same run.
 
     python benchmarks/load.py [--requests 200] [--concurrency 16] [--workers 2]
 
-Pictures of 1 megapixel. The library and the server take turns, so that other jobs disturb both alike; the ratios are
-the medians of the turns. Ends with status 1 when an answer is lost or differs from the library's, when the server is
-slower than 0.9 of the library by the clock and by processor seconds, when its memory exceeds the idle figure by 300 MB,
-or when callers who hung up leave half of their work behind.
+Pictures of 1 megapixel. The library and the server take turns, so other jobs disturb both alike; the ratios are
+medians over the turns. Ends with status 1 if an answer is lost or differs from the library's, if the server is slower
+than 0.9 of the library both by the clock and by processor seconds, if its memory exceeds the idle figure by 300 MB, or
+if callers who hung up leave half of their work behind.
 """
 
 import argparse
@@ -30,7 +30,7 @@ LEFT = 8
 
 
 def main() -> None:
-    """Run all three parts, print them, and exit with 1 where a goal is missed."""
+    """Run all three parts, print them, and exit with 1 if a goal is missed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--requests", type=int, default=200)
     parser.add_argument("--concurrency", type=int, default=16)
@@ -68,13 +68,13 @@ def throughput(
         rate = options.requests / clock
         print(f"{name}: {rate:.2f} pictures/s, {1e3 * processor / options.requests:.0f} ms of processor each")
     ratios = [float(np.median(spent[0] / spent[1])) for spent in (clocks, processors)]
-    print(f"server beside library: {ratios[0]:.2f} by the clock, {ratios[1]:.2f} by processor seconds (goal 0.9)")
+    print(f"server against library: {ratios[0]:.2f} by the clock, {ratios[1]:.2f} by processor seconds (goal 0.9)")
     print(f"lost or wrong: {wrong} of {options.requests}")
     return wrong == 0 and max(ratios) >= 0.9
 
 
 def crowd(threads: int, work: Callable[[int], bytes], numbers: Sequence[int]) -> tuple[float, list[bytes]]:
-    """Seconds for all of `numbers` on so many threads, and the results."""
+    """Seconds for all of `numbers` on this many threads, and the results."""
     start = time.perf_counter()
     with ThreadPoolExecutor(threads) as pool:
         results = list(pool.map(work, numbers))
@@ -114,7 +114,7 @@ def hang_ups(server: Server, large: bytes) -> bool:
 
 
 def settled(server: Server) -> None:
-    """Wait until no picture is at work or waiting, and the threads rest."""
+    """Wait until no picture is being processed or waiting, and the threads are idle."""
     rest = -1.0
     while b"nedr_pictures 0.0" not in asked(server.port, b"", "/metrics") or server.processor_time() - rest > 0.1:
         rest = server.processor_time()
@@ -122,7 +122,7 @@ def settled(server: Server) -> None:
 
 
 def jpeg(shift: int, height: int, width: int) -> bytes:
-    """A hazy photograph's file, another one for each shift."""
+    """A hazy photograph's file, different for each shift."""
     file = BytesIO()
     Image.fromarray(np.roll(photograph(height, width), 50 * shift, 1)).save(file, "JPEG", quality=92)
     return file.getvalue()

@@ -1,10 +1,10 @@
-"""How much of the haze removal is kept when something lies on the picture: bars, frames, a dashboard, captions.
+"""How much of the haze removal remains when something covers the picture: bars, frames, a dashboard, captions.
 
     python benchmarks/occluders.py FOLDER [--weights FILE.onnx] [--limit 40]
 
-Each occluder is drawn on every photograph. Kept is the mean change of the pixels that are not covered, over that of the
-same pixels without anything drawn, both over all photographs: 1 is right, 0 means that dehazing was switched off. Once
-as users get it and once with the search for borders left out, which says what the weights know by themselves.
+Each occluder is drawn on every photograph. "Kept" is the mean change of the uncovered pixels, relative to that of the
+same pixels with nothing drawn, over all photographs: 1 is right, 0 means that dehazing was switched off. Measured as
+users get it, and without the search for borders, which shows what the weights know by themselves.
 """
 
 import argparse
@@ -71,7 +71,7 @@ def change(before: Array, after: Array) -> Array:
 
 
 def bars(colour: int, down: float, across: float) -> Draw:
-    """Bars of one grey level, as wide as these parts of the height and the width."""
+    """Bars of one grey level, as wide as these fractions of the height and the width."""
 
     def draw(image: Image.Image, width: int, height: int) -> None:
         y, x = max(2, round(down * height)) if down else 0, max(2, round(across * width)) if across else 0
@@ -83,7 +83,7 @@ def bars(colour: int, down: float, across: float) -> Draw:
 
 
 def box(colour: int, x0: float, y0: float, x1: float, y1: float, text: str = "") -> Draw:
-    """A filled rectangle, in parts of the picture, with words on it."""
+    """A filled rectangle, in fractions of the picture, with text on it."""
 
     def draw(image: Image.Image, width: int, height: int) -> None:
         pen, corner = ImageDraw.Draw(image), (round(x0 * width), round(y0 * height))
@@ -95,7 +95,7 @@ def box(colour: int, x0: float, y0: float, x1: float, y1: float, text: str = "")
 
 
 def caption(image: Image.Image, width: int, height: int) -> None:
-    """White words over the lower part."""
+    """White text over the lower part."""
     ImageDraw.Draw(image).text((0.2 * width, 0.86 * height), "IN THE FOG", fill=(255,) * 3, font_size=0.08 * height)
 
 

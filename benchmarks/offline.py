@@ -2,9 +2,9 @@
 
     python benchmarks/offline.py [--chromium /usr/bin/chromium]
 
-Of 12 megapixels, by the clock and of the processor (all of the browser's processes together): from the page's
-address to the result of a photograph that is chosen at once, on a first visit in a browser of its own; and from the
-choice to the result once the page has loaded its network. Ends with status 1 when the quickest takes more than 3 s.
+Seconds by the clock and of processor time (all of the browser's processes together) until the result of a photograph of
+12 megapixels: from the page's address, on a first visit in a new browser with the photograph chosen immediately; and
+from choosing it once the page has loaded its network. Ends with status 1 if the fastest result takes more than 3 s.
 """
 
 import argparse
@@ -36,7 +36,7 @@ class Quiet(http.server.SimpleHTTPRequestHandler):
 
 
 def main() -> None:
-    """Measure, print, and exit with 1 where the goal is missed."""
+    """Measure, print, and exit with 1 if the goal is missed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--chromium", default=shutil.which("chromium"))
     options = parser.parse_args()
@@ -61,7 +61,7 @@ def main() -> None:
 
 
 def first(page: Page, data: bytes, url: str | None = None) -> tuple[float, float]:
-    """Seconds, and those of the processor, to the only photograph's result: from its choice, or the page's address."""
+    """Seconds, and processor seconds, to the only photograph's result: from choosing it, or from the page's address."""
     start, before = time.perf_counter(), spent()
     if url:
         page.set_default_timeout(600_000)
@@ -75,7 +75,7 @@ def first(page: Page, data: bytes, url: str | None = None) -> tuple[float, float
 
 
 def spent() -> float:
-    """Processor seconds of every process of Chromium's below this one."""
+    """Processor seconds of all Chromium processes started by this one."""
     ticks, parents = dict[int, int](), dict[int, int]()
     for file in Path("/proc").glob("[0-9]*/stat"):
         try:

@@ -1,11 +1,11 @@
-"""How soon the page shows what was asked of it, in Debian's Chromium.
+"""How soon the page responds, in Debian's Chromium.
 
     python benchmarks/page.py [--chromium /usr/bin/chromium]
 
-Milliseconds, with a photograph of 1 megapixel: from the choice of a file to its first look and to its result, and from
-a move of a slider to the next frame; with one of 24 megapixels, from standing still at 1:1, in another place and at
-another strength each time, to sharp pixels on both sides. Ends with status 1 when strength takes 100 ms or longer, or
-sharp pixels more than 200 ms.
+Milliseconds, with a photograph of 1 megapixel: from choosing a file to its first preview and to its result, and from
+a move of a slider to the next frame; with one of 24 megapixels, from stopping at 1:1, each time at another place and
+strength, to sharp pixels on both sides. Ends with status 1 if strength takes 100 ms or longer, or sharp pixels more
+than 200 ms.
 """
 
 import argparse
@@ -49,7 +49,7 @@ SHARP = """async (number) => {
 
 
 def main() -> None:
-    """Measure, print, and exit with 1 where the goal is missed."""
+    """Measure, print, and exit with 1 if the goal is missed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--chromium", default=shutil.which("chromium"))
     options = parser.parse_args()
@@ -71,7 +71,7 @@ def main() -> None:
 
 
 def opened(page: Page, data: bytes) -> tuple[float, float]:
-    """Milliseconds until a photograph chosen as the page's first is looked at, and until its result is there."""
+    """Milliseconds until the page's first photograph is previewed, and until its result is there."""
     page.reload()
     page.evaluate("window.began = performance.now()")
     page.set_input_files("#files", {"name": "a.jpg", "mimeType": "image/jpeg", "buffer": data})
@@ -82,12 +82,12 @@ def opened(page: Page, data: bytes) -> tuple[float, float]:
 
 
 def sharpened(page: Page, number: int) -> float:
-    """Milliseconds from a move of the picture and of the strength to sharp pixels on both sides, the wait included."""
+    """Milliseconds from a move of the picture and of the strength to sharp pixels on both sides, including the wait."""
     return float(page.evaluate(SHARP, number))
 
 
 def moved(page: Page, control: str, most: float) -> float:
-    """Median milliseconds of 40 moves of a slider, each up to its frame."""
+    """Median milliseconds of 40 moves of a slider, each to its frame."""
     values = [most * (k % 20 + 1) / 21 for k in range(40)]
     times = page.evaluate(MOVE, [control, values])
     print(f"{control}: median {statistics.median(times):.0f} ms, slowest {max(times):.0f} ms")

@@ -2,7 +2,7 @@
 
     python benchmarks/photographs.py SHEET.png PHOTO_OR_FOLDER... [--count 12] [--weights FILE.onnx]
 
-Of more than --count photographs, evenly spread ones are taken.
+If there are more than --count photographs, evenly spaced ones are used.
 """
 
 import argparse
@@ -31,7 +31,7 @@ def main() -> None:
 
 
 def expand(given: Path) -> list[Path]:
-    """A file as it is, a folder as the pictures in it."""
+    """A file itself, or the pictures in a folder."""
     if given.is_dir():
         return sorted(file for file in given.iterdir() if file.suffix.lower() in images.SUFFIXES)
     return [given]

@@ -1,4 +1,4 @@
-"""Time and memory of a raster that is drawn here, against the same pass from array to array.
+"""Time and memory of a generated raster, compared with the same pass from array to array.
 
 python benchmarks/raster.py --megapixels 200 [--folder DIR] [--overviews] [--compress deflate]
 """
@@ -38,7 +38,7 @@ def draw(path: Path, megapixels: int, compress: str | None, overviews: bool) -> 
 
 
 def memory_to_memory(source: Path, dehazer: nedr.Dehazer) -> tuple[float, float]:
-    """Megapixels a second, and per second of one core, of the same pass on rows of the same picture in memory."""
+    """Megapixels per second, and per second of one core, of the same pass on rows of the same picture in memory."""
     field = raster_field(source, dehazer=dehazer)
     with rasterio.open(source) as file:
         rows = min(file.height, max(1, (1 << 24) // file.width))
@@ -70,7 +70,7 @@ def main() -> None:
 
 
 def measure(source: Path, target: Path) -> None:
-    """One pass, and what it took."""
+    """One pass, and its cost."""
     dehazer = nedr.Dehazer()
     begun, cpu = time.perf_counter(), time.process_time()
     report = nedr.dehaze_raster(source, target, dehazer=dehazer)

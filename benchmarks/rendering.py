@@ -1,9 +1,9 @@
-"""How the field should become pixels: PSNR by guidance, floors and view, over pairs of hazy and clear pictures.
+"""How best to turn the field into pixels: PSNR by guidance, floors and view, over pairs of hazy and clear pictures.
 
     python benchmarks/rendering.py PAIRS.csv [--sets sots-indoor,hsts] [--weights FILE.onnx] [--views 256,320,384]
 
 PAIRS.csv has the columns set, hazy, clear (relative to itself). Mean PSNR per set: RGB, 8 bit, full size.
-Each row changes one thing from the defaults, which are the first row.
+Each row changes one of the defaults, which are the first row.
 """
 
 import argparse
@@ -40,18 +40,16 @@ def main() -> None:
     """Parse the options and print one table per view."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("pairs", type=Path)
-    parser.add_argument("--weights", help="an .onnx file instead of the weights that ship")
+    parser.add_argument("--weights", help="an .onnx file instead of the bundled weights")
     parser.add_argument("--sets", help="only these, separated by commas")
-    parser.add_argument(
-        "--views", default="", help="long sides, separated by commas; default: what the weights ask for"
-    )
+    parser.add_argument("--views", default="", help="long sides, separated by commas; default: the weights' own")
     options = parser.parse_args()
     pairs = list(read(options.pairs, options.sets.split(",") if options.sets else None))
     sets = list(dict.fromkeys(name for name, _, _ in pairs))
     for view in [int(side) for side in options.views.split(",") if side] or [None]:
         dehazer = Dehazer(options.weights, view=view)
         fields = [dehazer.field(hazy) for _, hazy, _ in pairs]
-        print(f"\nview {view or 'as the weights ask'}\n")
+        print(f"\nview {view or 'of the weights'}\n")
         table(["variant", *sets], rows(pairs, fields, sets))
 
 

@@ -1,10 +1,10 @@
-"""Does the network fit what it was trained on? Even grey haze on scenes of training, and what limits the result.
+"""Does the network fit what it was trained on? Even grey haze on training scenes, and what limits the result.
 
     python benchmarks/seen.py MEASURED [--scenes 50] [--weights FILE.onnx]
 
 MEASURED is the folder that `nedr train --depth` takes. beta is drawn from 0.6 to 1.8, A from 0.7 to 1.0, without
-noise. Scores near those of scenes that training never saw say that the network is not trained out; far above, that it
-knows scenes by heart. The columns are those of limits.py.
+noise. Scores near those of unseen scenes mean that the network is undertrained; scores far above, that it has
+memorised scenes. The columns are those of limits.py.
 """
 
 import argparse
@@ -36,7 +36,7 @@ def main() -> None:
 
 
 def hazy_and_clear(clear: Path, depth: Path, rng: np.random.Generator) -> tuple[Array, Array]:
-    """A scene under even grey haze and without, uint8 (H, W, 3)."""
+    """A scene with even grey haze and without, uint8 (H, W, 3)."""
     scene = read_rgb(clear, WHOLE, SIZE)
     hazy = add_its_haze(scene, read_depth(depth, WHOLE, SIZE), rng)
     return np.rint(hazy * 255).astype(np.uint8), np.rint(scene * 255).astype(np.uint8)

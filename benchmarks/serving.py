@@ -1,4 +1,4 @@
-"""A server of nedr's own on this computer for the benchmarks, and what its processes hold in memory."""
+"""A local nedr server for the benchmarks, and the memory of its processes."""
 
 import re
 import subprocess
@@ -10,7 +10,7 @@ from typing import Self
 
 
 class Server:
-    """`nedr serve` on a free port of 127.0.0.1, stopped at the end of a `with`; its log goes nowhere."""
+    """`nedr serve` on a free port of 127.0.0.1, stopped at the end of a `with`; its log is discarded."""
 
     def __init__(self, *options: str) -> None:
         call = [sys.executable, "-m", "nedr", "serve", "--port", "0", *options]
@@ -32,11 +32,11 @@ class Server:
         return sum(_status(pid, "VmRSS") for pid in self._processes())
 
     def peak(self) -> int:
-        """The most bytes that they have held, each at its own time."""
+        """The sum of the most bytes that each has held at any time."""
         return sum(_status(pid, "VmHWM") for pid in self._processes())
 
     def processor_time(self) -> float:
-        """Processor seconds of all threads of the server and its workers, ended ones too."""
+        """Processor seconds of all threads of the server and its workers, including ended ones."""
         spent = 0
         for pid in self._processes():
             with suppress(FileNotFoundError):

@@ -1,11 +1,11 @@
-"""A day of a server's requests at once: every kind that it answers or refuses, and what memory stays.
+"""A day of a server's requests at once: every kind that it answers or refuses, and the memory it keeps.
 
     python benchmarks/soak.py [--requests 20000] [--within 3600]
 
-Four callers send small pictures of every format, one of 1 megapixel now and then and rarely one of 24; they keep
-pictures and look at parts of them, forget most of them, have ZIPs and videos made, hang up, and ask for the impossible.
-Prints the memory of the server and its workers after the first 500 requests and at the end, after so many requests or
-seconds. Ends with status 1 where a status is not the expected one or memory has grown by more than 50 MB.
+Four callers send small pictures of every format, occasionally one of 1 megapixel and rarely one of 24; they keep
+pictures, view parts of them, forget most of them, have ZIPs and videos made, hang up, and ask for the impossible.
+Prints the memory of the server and its workers after the first 500 requests and at the end, after that many requests or
+seconds. Ends with status 1 if any status is unexpected or memory has grown by more than 50 MB.
 """
 
 import argparse
@@ -48,11 +48,11 @@ REFUSED = [
 ]
 READ = ("/", "/page.js", "/example.jpg", "/openapi.json", "/healthz", "/metrics", "/v1/limits")
 Asked = Iterator[tuple[str, int, int]]
-"""What was asked, the status of the answer and the one that was expected, 0 for any that is below 500."""
+"""A request, the status of the answer and the expected one, 0 for any below 500."""
 
 
 def main() -> None:
-    """Send all requests, print what became of them, and exit with 1 where the goal is missed."""
+    """Send all requests, print the outcomes, and exit with 1 if the goal is missed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--requests", type=int, default=20_000)
     parser.add_argument("--within", type=float, default=3600)
@@ -87,7 +87,7 @@ def _memory(server: Server, when: str) -> int:
 def ask(
     port: int, method: str, call: str, body: bytes = b"", headers: dict[str, str] | None = None
 ) -> tuple[int, bytes]:
-    """Status and body of an answer; 0 where the connection is lost."""
+    """Status and body of an answer; 0 if the connection is lost."""
     with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=120)) as connection:
         try:
             connection.request(method, call, body or None, headers or {})
@@ -121,7 +121,7 @@ def dehazed(port: int, turn: int) -> Asked:
 
 
 def any_kind(port: int, turn: int) -> Asked:
-    """A file of any format as it came; also larger ones."""
+    """An unchanged file of any format, larger ones too."""
     size = "24 MP" if turn % 1500 == 1 else "1 MP" if turn % 25 == 1 else ""
     file = _large(size) if size else _every()[turn % len(_every())]
     yield f"any kind {size}", ask(port, "POST", "/v1/dehaze", file)[0], 200
@@ -136,7 +136,7 @@ def described(port: int, turn: int) -> Asked:
 
 
 def kept(port: int, turn: int) -> Asked:
-    """A picture that is kept, looked at in parts, saved in a ZIP and, mostly, forgotten."""
+    """A picture that is kept, viewed in parts, saved in a ZIP and usually forgotten."""
     status, answer = ask(port, "POST", "/v1/pictures", _small())
     yield "keep", status, 201
     if status != 201:
@@ -151,7 +151,7 @@ def kept(port: int, turn: int) -> Asked:
 
 
 def filmed(port: int, turn: int) -> Asked:
-    """A video, whole; now and then, for it takes long."""
+    """A whole video; only occasionally, since it takes long."""
     if turn % 10:
         return
     status, answer = ask(port, "POST", "/v1/videos?name=a.mp4", hostile.films()[0])
@@ -161,7 +161,7 @@ def filmed(port: int, turn: int) -> Asked:
     path = f"/v1/videos/{json.loads(answer)['id']}"
     yield "still", ask(port, "GET", f"{path}/stills/0")[0], 200
     yield from _job(port, {"video": json.loads(answer)["id"]})
-    yield "forget video", ask(port, "DELETE", path)[0], 0  # it goes with its job
+    yield "forget video", ask(port, "DELETE", path)[0], 0  # it is dropped with its job
 
 
 def _job(port: int, what: dict[str, object]) -> Asked:
@@ -179,13 +179,13 @@ def _job(port: int, what: dict[str, object]) -> Asked:
 
 
 def read(port: int, turn: int) -> Asked:
-    """The page and what is told of the server, wholly and by its head alone."""
+    """The page and facts about the server, in full and as headers only."""
     for method, call in itertools.product(("GET", "HEAD"), READ):
         yield f"{method} {call}", ask(port, method, call)[0], 200
 
 
 def refused(port: int, turn: int) -> Asked:
-    """What no honest caller asks for."""
+    """What no honest caller would ask for."""
     for method, call, body, headers, wanted in REFUSED:
         yield f"{method} {call} {headers}", ask(port, method, call, body, headers)[0], wanted
 

@@ -1,7 +1,7 @@
-"""Time and memory from array to array by picture size, stage by stage, beside a plain copy and the classical baselines.
+"""Time and memory from array to array by picture size, stage by stage, next to a copy and the classical baselines.
 
 python benchmarks/speed.py                     the table of sizes, and frames per second of a video
-python benchmarks/speed.py --rivals            also this package's DCP and CAP, and a DCP made of OpenCV calls
+python benchmarks/speed.py --rivals            also this package's DCP and CAP, and a DCP from OpenCV calls
 """
 
 import argparse
@@ -22,7 +22,7 @@ GOALS = {"720p": 1 / 12, "1 MP": 0.12, "4K": 0.6, "24 MP": 1.6}
 def main() -> None:
     """Parse the options and print the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--weights", help="an .onnx file instead of the weights that ship")
+    parser.add_argument("--weights", help="an .onnx file instead of the bundled weights")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--rivals", action="store_true", help="time the classical methods too (minutes)")
@@ -74,7 +74,7 @@ def stages(dehazer: Dehazer, options: argparse.Namespace) -> Iterator[list[str]]
 
 
 def peak_of(name: str, options: argparse.Namespace) -> str:
-    """Peak memory in MB of a fresh process that dehazes one picture of this size, the picture included."""
+    """Peak memory in MB of a fresh process that dehazes one picture of this size, including the picture."""
     command = [sys.executable, __file__, "--peak", name, "--threads", str(options.threads)]
     command += ["--weights", options.weights] if options.weights else []
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()

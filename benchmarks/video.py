@@ -3,9 +3,9 @@
     python benchmarks/video.py [--threads N] [--frames N]
 
 `end to end` is all of `nedr clip.mp4 -o clear.mp4`: H.264 with sound in, decoded, dehazed, encoded as H.264, sound
-copied. `memory` is the most that a fresh process held while it did so, for a short and a long clip. `flicker` is how
-much the values of a scene that stands still vary over time (standard deviation, of 255, mean over the values). `fades`
-is how far the ratio of result to input leaves that of the steady scene while it fades to black and back.
+copied. `memory` is the most that a fresh process held meanwhile, for a short and a long clip. `flicker` is how much the
+values of a still scene vary over time (standard deviation, of 255, mean over the values). `fades` is how far the
+ratio of result to input departs from that of the steady scene while it fades to black and back.
 """
 
 import argparse
@@ -53,7 +53,7 @@ def main() -> None:
         print()
         table(["frames at 1280x720", "peak MB"], memory(Path(held), options))
     print()
-    table(["a still scene", "flicker", "of the clear clip's"], flicker(options.threads))
+    table(["a still scene", "flicker", "relative to the clear clip"], flicker(options.threads))
     print()
     table(["a fade to black and back", "least", "most"], fades(options.threads))
 
@@ -80,14 +80,14 @@ def memory(folder: Path, options: argparse.Namespace) -> Iterable[list[str]]:
 
 
 def end_to_end(clip: Path, threads: int) -> tuple[float, int]:
-    """Seconds of one run, and the most memory this process ever held."""
+    """Seconds of one run, and the most memory this process has held."""
     started = time.perf_counter()
     pipeline.dehaze(Job(clip, clip.with_suffix(".clear.mp4")), Dehazer(threads=threads), overwrite=True)
     return time.perf_counter() - started, peak_memory()
 
 
 def flicker(threads: int) -> Iterable[list[str]]:
-    """A row for each way to dehaze a scene that stands still, seen by a noisy sensor."""
+    """A row for each way to dehaze a still scene, seen by a noisy sensor."""
     photo = Image.open(EXAMPLES / "temple.jpg").convert("RGB").resize((640, 360), Image.Resampling.BOX)
     clear, rng = np.asarray(photo, np.float32) / 255 * 0.8, np.random.default_rng(0)
     t = np.linspace(0.35, 0.9, 360, dtype=np.float32)[:, None, None]
@@ -109,7 +109,7 @@ def flicker(threads: int) -> Iterable[list[str]]:
 
 
 def fades(threads: int) -> Iterable[list[str]]:
-    """A row for each way: the ratio of result to input over that of the steady scene, frames of under 3 left out."""
+    """A row for each way: the ratio of result to input, relative to the steady scene's, without frames of under 3."""
     levels = np.concatenate([np.ones(10), np.linspace(1, 0, 16), np.linspace(0, 1, 16)])
     hazy = next(footage.panned("temple", (180, 320), 1))
     frames, dehazer = [codes(hazy * level) for level in levels], Dehazer(threads=threads)
@@ -125,7 +125,7 @@ def fades(threads: int) -> Iterable[list[str]]:
 
 
 def through_files(frames: list[Array], dehazer: Dehazer, every: int = 4) -> list[Array]:
-    """Frames (H, W, 3) in [0, 1] through a video file and back, nothing compressed with loss."""
+    """Frames (H, W, 3) in [0, 1] through a video file and back, losslessly compressed."""
     with tempfile.TemporaryDirectory() as held:
         job = Job(Path(held) / "clip.mkv", Path(held) / "clear.mkv")
         footage.film(job.photo, frames, codec="ffv1", format="yuv444p", sound=False)
@@ -140,7 +140,7 @@ def codes(frame: Array) -> Array:
 
 
 def deviation(frames: Iterable[Array]) -> float:
-    """Mean over all values of each one's standard deviation over time, the first frames left out."""
+    """Mean over all values of the standard deviation over time, without the first frames."""
     return float(np.stack(list(frames)[4:]).astype(np.float32).std(axis=0).mean())
 
 

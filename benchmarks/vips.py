@@ -1,10 +1,10 @@
-"""What libvips, a library for large pictures, would do to rasters in GDAL's place.
+"""What libvips, a library for large pictures, would do to rasters instead of GDAL.
 
     pip install pyvips pyvips-binary
     python benchmarks/vips.py [--side 6144]
 
-Names what a GeoTIFF has lost once libvips has read and written it, and the processor time per megapixel of reading a
-raster by windows and writing it with tiles of 512, by either in turn.
+Prints what a GeoTIFF loses when libvips reads and writes it, and the processor time per megapixel of reading a raster
+by windows and writing it with tiles of 512, by each in turn.
 """
 
 import argparse
@@ -36,7 +36,7 @@ def main() -> None:
         for _ in range(3):
             for name, copy in (("rasterio", by_rasterio), ("libvips", by_vips)):
                 spent = processor_time(lambda copy=copy: copy(source, target), 1)
-                print(f"{name}: {spent / side**2 * 1e9:.0f} ms of the processor per megapixel")
+                print(f"{name}: {spent / side**2 * 1e9:.0f} ms of processor time per megapixel")
 
 
 def drawn(path: Path, side: int) -> None:
@@ -51,13 +51,13 @@ def drawn(path: Path, side: int) -> None:
 
 
 def lost(source: Path, target: Path) -> list[str]:
-    """What the target does not say as the source does."""
+    """What the target does not state as the source does."""
     with rasterio.open(source) as before, rasterio.open(target) as after:
         return [name for name in KEPT if getattr(before, name) != getattr(after, name)]
 
 
 def by_rasterio(source: Path, target: Path) -> None:
-    """Copy window by window, each as (height, width, 3) on the way."""
+    """Copy window by window, each as an array (height, width, 3)."""
     with rasterio.open(source) as before, rasterio.open(target, "w", **before.profile) as after:
         for row in range(0, before.height, ROWS):
             window = Window(0, row, before.width, ROWS)
@@ -66,7 +66,7 @@ def by_rasterio(source: Path, target: Path) -> None:
 
 
 def by_vips(source: Path, target: Path) -> None:
-    """The same, with the windows joined in memory, for libvips takes pixels from Python as whole pictures."""
+    """The same, with the windows joined in memory, since libvips takes only whole pictures from Python."""
     image, parts = pyvips.Image.new_from_file(str(source)), []
     for row in range(0, image.height, ROWS):
         pixels = image.crop(0, row, image.width, ROWS).numpy()

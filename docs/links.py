@@ -1,4 +1,4 @@
-"""On the site, links to folders and to files of the repository that are no pages become text."""
+"""On the site, links to folders, and to repository files that are not pages, become text."""
 
 import re
 from pathlib import Path

@@ -4,7 +4,7 @@
     python examples/million.py s3://trip/raw s3://trip/clear --actors 64 --report s3://trip/report
 
 On a cluster: `ray job submit --working-dir examples -- python million.py ...`; then `--actors 8:256` lets it grow.
-Run it again after a failure, or with more photographs: what is finished is passed over.
+Run it again after a failure, or with more photographs: what is finished is skipped.
 """
 
 import argparse
@@ -16,13 +16,13 @@ import nedr
 
 
 def main(words: list[str] | None = None) -> int:
-    """Clear a folder, print what became of it, and return 1 if a photograph failed."""
+    """Dehaze a folder, print the outcomes, and return 1 if a photograph failed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("source", help="a folder of photographs, as any URL that fsspec knows")
-    parser.add_argument("output", help="a folder for the results, likewise")
-    parser.add_argument("--actors", default="2", help="how many work at once, or FEWEST:MOST")
+    parser.add_argument("output", help="a folder for the results, as such a URL")
+    parser.add_argument("--actors", default="2", help="how many run at once, or FEWEST:MOST")
     parser.add_argument("--strength", type=float, default=1.0)
-    parser.add_argument("--report", help="a folder for a table in Parquet with a row for each photograph")
+    parser.add_argument("--report", help="a folder for a Parquet table with a row per photograph")
     options = parser.parse_args(words)
     fewest, _, most = options.actors.partition(":")
 
@@ -33,7 +33,7 @@ def main(words: list[str] | None = None) -> int:
         root=options.source,
         strength=options.strength,
         actors=(int(fewest), int(most or fewest)),
-    ).materialize()  # the work is done here, once, whatever is asked of the rows
+    ).materialize()  # the work is done here, once, however the rows are used
     if options.report:
         rows.write_parquet(options.report)
     counts = Counter[str]()

@@ -1,4 +1,4 @@
-"""nedr in ComfyUI: copy this folder to custom_nodes/nedr, and install nedr into ComfyUI's Python (docs/hosts.md)."""
+"""nedr in ComfyUI: copy this folder to custom_nodes/nedr, and install nedr in ComfyUI's Python (docs/hosts.md)."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ import nedr
 
 
 class NedrDehaze:
-    """Removes haze from a batch of images; also gives how clear the air is at each pixel, as a mask."""
+    """Removes haze from a batch of images; also returns how clear the air is at each pixel, as a mask."""
 
     CATEGORY = "image/restoration"
     FUNCTION = "dehaze"
@@ -18,7 +18,7 @@ class NedrDehaze:
 
     @classmethod
     def INPUT_TYPES(cls) -> dict[str, Any]:
-        """ComfyUI asks for this by name."""
+        """The inputs, under the name that ComfyUI expects."""
         strength = {"default": 1.0, "min": 0.0, "max": 1.5, "step": 0.05, "tooltip": "0 changes nothing"}
         return {"required": {"image": ("IMAGE",), "strength": ("FLOAT", strength)}}
 

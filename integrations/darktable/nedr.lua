@@ -1,7 +1,7 @@
---[[ nedr in darktable (4.0 or newer): every exported photograph loses its haze, where this is switched on.
+--[[ nedr in darktable (4.0 or newer): removes haze from every exported photograph, if switched on.
 
-Copy this file to darktable's folder for Lua (~/.config/darktable/lua), add `require "nedr"` to luarc beside that folder, and
-switch it on in the preferences, Lua options, where the command and the strength are set too.
+Copy this file to darktable's Lua folder (~/.config/darktable/lua), add `require "nedr"` to luarc next to that folder, and
+switch it on in the preferences under Lua options, where the command and the strength are set too.
 ]]
 
 local dt = require "darktable"
@@ -9,7 +9,7 @@ local dt = require "darktable"
 local SUFFIXES = { jpg = true, jpeg = true, png = true, tif = true, tiff = true, webp = true, avif = true, ppm = true }
 
 dt.preferences.register("nedr", "on", "bool", "nedr: remove haze from exports", "applies to each exported file", false)
-dt.preferences.register("nedr", "command", "string", "nedr: command", "with its path if it is not found", "nedr")
+dt.preferences.register("nedr", "command", "string", "nedr: command", "with its path, if it is not found", "nedr")
 dt.preferences.register("nedr", "strength", "float", "nedr: strength", "0 changes nothing", 1, 0, 1.5, 0.05)
 
 local function quoted(text)
@@ -25,7 +25,7 @@ local function command(filename, target)
   return table.concat(words, " ") .. " --strength " .. strength
 end
 
--- darktable has written the file and not yet stored it: replace it, or leave it as it is and say so.
+-- darktable has written the file but not yet stored it: replace it, or leave it unchanged and say so.
 local function dehaze(_, image, filename)
   local stem, suffix = filename:match("^(.*)%.(%w+)$")
   if not dt.preferences.read("nedr", "on", "bool") or not stem then

@@ -138,7 +138,7 @@ def write(path: Path, data: bytes, *, overwrite: bool = False) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UsageError(f"the folder {path.parent} cannot be made ({error.strerror}); choose another") from error
+        raise UsageError(f"the folder {path.parent} cannot be created ({error.strerror}); choose another") from error
     images.write(path, data, overwrite=overwrite)
 
 
@@ -178,7 +178,7 @@ def format_of(output: str) -> str:
     kind = images.SUFFIXES.get(Path(output).suffix.lower())
     if kind is None or kind in images.READ_ONLY:
         known = " ".join(suffix for suffix, name in images.SUFFIXES.items() if name not in images.READ_ONLY)
-        raise UsageError(f"{output}: expected a suffix of {known}, or a {os.sep} at its end for a folder")
+        raise UsageError(f"{output}: expected a suffix of {known}, or a {os.sep} at the end for a folder")
     return kind
 
 

@@ -1,4 +1,4 @@
-"""Rasters as an album does them: the work of `nedr.raster` with the arguments of `nedr.video.pipeline.dehaze`."""
+"""Rasters in an album: the work of `nedr.raster`, called with the arguments of `nedr.video.pipeline.dehaze`."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -20,16 +20,17 @@ def dehaze(
     sealed: Callable[[Report, dict[Path, Path]], object] | None = None,
     **_: Any,
 ) -> Report:
-    """Do one job on a raster; folders that are missing are made. The errors are those of `dehaze_raster`.
+    """Do one job on a raster; missing folders are created. Raises what `dehaze_raster` does.
 
     tick: called with the rows done and how many there are;  sealed: as in `nedr.video.pipeline.dehaze`
     """
     if job.map or job.compare:
-        raise UsageError(f"{job.photo} is a raster, of which there is no --map and no --compare; leave these out")
+        raise UsageError(f"{job.photo} is a raster; --map and --compare cannot be used with it")
     try:
         job.result.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UsageError(f"the folder {job.result.parent} cannot be made ({error.strerror}); choose another") from error
+        folder = job.result.parent
+        raise UsageError(f"the folder {folder} cannot be created ({error.strerror}); choose another") from error
 
     def finished(report: Report, part: Path) -> None:
         if sealed:

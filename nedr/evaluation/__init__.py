@@ -1,3 +1,3 @@
-"""Scores: results and, where there is one, the truth go in; metrics per picture, tables and figures come out,
-for benchmarks as they unpack. Imports `inference`, `pictures` and `errors`.
+"""Scores: results, and the truth if there is one, go in; metrics per picture, tables and figures come out.
+Benchmarks are read as they unpack. Imports `inference`, `pictures` and `errors`.
 """

@@ -1,9 +1,9 @@
-"""The published benchmarks: where their pictures lie, which belong together, how many there are, how they are scored.
+"""The published benchmarks: where their pictures are, which belong together, how many there are, how they are scored.
 
     >>> found = find("sots-indoor", "SOTS/indoor")
     >>> scores = score(found.pairs, methods=load_methods(["input", "nedr"]))
 
-Nothing is fetched: the pictures are yours, unpacked as published or repacked in one of the folders listed here.
+Nothing is downloaded: you provide the pictures, unpacked as published or repacked into one of the folders listed here.
 """
 
 import re
@@ -20,14 +20,14 @@ Folders = tuple[tuple[str, str], ...]
 
 @dataclass(frozen=True)
 class Benchmark:
-    """What is expected of one benchmark.
+    """What one benchmark should contain.
 
     source: who published it.
-    counts: the numbers of pairs that are the whole of it, the usual one first; none where no number is known.
+    counts: how many pairs a complete copy has, the usual number first; empty if unknown.
     folders: (hazy, clear) below the root, tried in this order.
-    hazy, clear: the names without suffix, as regular expressions that match all of it. Group 1 is the scene; pictures
-        of one scene belong together, unless a clear picture has the very name of the hazy one.
-    crop: pixels that are cut from each side of a clear picture that is larger than its hazy one by just these.
+    hazy, clear: regular expressions for the whole file names without suffix. Group 1 is the scene; pictures of one
+        scene belong together, unless a clear picture has the same name as the hazy one.
+    crop: pixels to cut from each side of a clear picture that is larger than its hazy one by exactly these.
     example: one pair's files. note: what to know before comparing with published numbers.
     """
 
@@ -46,7 +46,7 @@ class Benchmark:
 class Found:
     """A benchmark found on disk: its pairs, in order of their names, and what to say with their scores.
 
-    notes: protocol and provenance, one sentence each. missing: what is not as published; empty for a whole benchmark.
+    notes: protocol and provenance, one sentence each. missing: what differs from the published set; empty if complete.
     """
 
     pairs: list[Pair]
@@ -55,7 +55,7 @@ class Found:
 
 
 def _below(prefixes: tuple[str, ...], *names: tuple[str, str]) -> Folders:
-    """Each of the pairs of folder names below each of the prefixes."""
+    """Each pair of folder names below each prefix."""
     return tuple((f"{prefix}/{hazy}", f"{prefix}/{clear}") for prefix in prefixes for hazy, clear in names)
 
 
@@ -86,7 +86,7 @@ BENCHMARKS = {
         hazy=r"(\d{4})_[\d.]+_[\d.]+",
         clear=r"(\d{4})(?:_[\d.]+_[\d.]+)?",
         example="hazy/0001_0.8_0.2.jpg with gt/0001.png",
-        note="492 clear pictures, of which eight have two hazy ones; some clear pictures hold natural haze.",
+        note="492 clear pictures, eight with two hazy ones each; some clear pictures contain natural haze.",
     ),
     "hsts": Benchmark(
         title="RESIDE HSTS, synthetic part",
@@ -96,7 +96,7 @@ BENCHMARKS = {
         hazy=r"(.+)",
         clear=r"(.+)",
         example="synthetic/synthetic/0586.jpg with synthetic/original/0586.jpg",
-        note="The ten real-world pictures have no truth: `nedr eval HSTS/real-world` describes the results there.",
+        note="The ten real-world pictures have no truth: for them, use `nedr eval HSTS/real-world`.",
     ),
     "i-haze": Benchmark(
         title="I-HAZE",
@@ -147,7 +147,7 @@ BENCHMARKS = {
         hazy=r"(.+)",
         clear=r"(.+)",
         example="hazy/NAME.jpg with gt/NAME.jpg",
-        note="We know no published description of its layout or number: pictures of one name are taken as a pair.",
+        note="No published description of its layout or size is known: pictures of the same name are taken as a pair.",
     ),
 }
 
@@ -155,12 +155,12 @@ BENCHMARKS = {
 def find(name: str, root: str | PathLike[str]) -> Found:
     """The pairs of the benchmark `name` below the folder `root`, and what is missing there.
 
-    Raises UsageError for an unknown name, a root that is no folder, and one that holds no known layout.
+    Raises UsageError for an unknown name, a root that is not a folder, and one without a known layout.
     """
     if name not in BENCHMARKS:
         raise UsageError(f"no benchmark is called {name}; expected one of {', '.join(BENCHMARKS)}")
     if not Path(root).is_dir():
-        raise UsageError(f"{root} is no folder; expected the unpacked pictures of {BENCHMARKS[name].title}")
+        raise UsageError(f"{root} is not a folder; expected the unpacked pictures of {BENCHMARKS[name].title}")
     benchmark = BENCHMARKS[name]
     for hazy_folder, clear_folder in benchmark.folders:
         hazy, clear = Path(root, hazy_folder), Path(root, clear_folder)
@@ -174,7 +174,7 @@ def find(name: str, root: str | PathLike[str]) -> Found:
 
 
 def _scenes(folder: Path, names: str) -> dict[Path, str]:
-    """The scene of each picture of a folder that is called as expected, in order of their names."""
+    """The scene of each picture in a folder that is named as expected, sorted by name."""
     if not folder.is_dir():
         return {}
     files = sorted(file for file in folder.iterdir() if file.suffix.lower() in images.SUFFIXES)
@@ -202,8 +202,8 @@ def _notes(benchmark: Benchmark, hazy: Path, clear: Path) -> list[str]:
     notes = [f"{benchmark.title} ({benchmark.source}), from {hazy} and {clear}. {benchmark.note}"]
     if benchmark.crop:
         notes.append(
-            f"Clear pictures that are larger than the hazy ones lose {benchmark.crop} pixels on each side; "
-            "nothing else is cut off."
+            f"Clear pictures larger than the hazy ones lose {benchmark.crop} pixels on each side; "
+            "nothing else is cropped."
         )
     return notes
 
@@ -216,6 +216,6 @@ def _missing(benchmark: Benchmark, pairs: list[Pair], alone: list[Path]) -> list
     if benchmark.counts and len(pairs) not in benchmark.counts:
         expected = " or ".join(map(str, benchmark.counts))
         missing.append(
-            f"{len(pairs)} pairs found, {expected} expected: these scores do not compare with published ones."
+            f"{len(pairs)} pairs found, {expected} expected: these scores cannot be compared with published ones."
         )
     return missing

@@ -23,7 +23,7 @@ PROTOCOL = (
 
 # Sides of SSIM's window, and so the smallest picture it is defined on.
 SSIM_WINDOW = 11
-# Rows of CIELAB held at once: its conversion in float64 takes some 200 bytes a pixel.
+# Rows of CIELAB held at once: the conversion in float64 takes about 200 bytes per pixel.
 STRIP_ROWS = 64
 
 
@@ -40,7 +40,7 @@ def psnr(a: Picture8, b: Picture8) -> float:
 
 
 def ssim(a: Picture8, b: Picture8) -> float:
-    """Structural similarity (Wang, Bovik, Sheikh and Simoncelli 2004), at most 1: the mean of the three channels'.
+    """Structural similarity (Wang, Bovik, Sheikh and Simoncelli 2004), at most 1: the mean over the three channels.
 
     Gaussian window of 11x11, sigma 1.5, population covariance, K1 = 0.01, K2 = 0.03, range 255, averaged over all
     positions where the window fits. `a` and `b` are uint8 (H, W, 3), RGB, of one size, each side at least 11;

@@ -1,4 +1,4 @@
-"""Scores without a truth: the visible edges that dehazing adds, strengthens, and the pixels it saturates.
+"""Scores without a truth: the visible edges that dehazing adds or strengthens, and the pixels it saturates.
 
     >>> scores = describe(photographs("hazy/"), methods=load_methods(["dcp", "nedr"]))
     >>> print(markdown_table(scores))
@@ -27,8 +27,8 @@ from nedr.pictures.arrays import Floats, luma
 
 Mask = NDArray[np.bool_]
 
-VISIBLE = 0.05  # least contrast of an edge that is seen: the CIE's threshold for visibility, as in the paper
-STEP = np.float32(1 / 255)  # gradients below one step of 8 bits are taken as one
+VISIBLE = 0.05  # least contrast of a visible edge: the CIE's threshold, as in the paper
+STEP = np.float32(1 / 255)  # gradients below one step of 8 bits count as one
 MEASURES = ("e", "r", "sigma")
 
 PROTOCOL = (
@@ -36,8 +36,8 @@ PROTOCOL = (
     "e = (n_r - n_o) / n_o, n the pixels on visible edges before (o) and after (r). "
     "r = exp(mean of ln(gradient after / gradient before)) over the visible edges after. "
     "sigma = pixels that became black or white, in percent. All on luma averaged over 3x3; an edge is visible "
-    "where its contrast (max - min) / max within 3x3 is at least 5 %, which stands for the paper's segmentation after "
-    "Köhler, so that the numbers compare methods here, not with published tables. e and r say how strong a "
+    "where its contrast (max - min) / max within 3x3 is at least 5 %, which replaces the paper's segmentation after "
+    "Köhler: the numbers compare methods here, not with published tables. e and r say how strong a "
     "change is, not how right. A cell is the mean over the pictures."
 )
 
@@ -80,7 +80,7 @@ def visibility(before: Picture8, after: Picture8) -> Visibility:
 
 
 def photographs(folder: str | PathLike[str]) -> list[Path]:
-    """The pictures that lie in a folder, by name. Raises UsageError when there is none."""
+    """The pictures in a folder, sorted by name. Raises UsageError when there is none."""
     files = sorted(file for file in Path(folder).iterdir() if file.suffix.lower() in images.SUFFIXES)
     if not files:
         raise UsageError(f"{folder} holds no pictures")
@@ -133,7 +133,7 @@ def _visible(values: Floats) -> Mask:
 
 
 def _gradient(values: Floats) -> Floats:
-    """Central differences of a luma (H, W), at least STEP; a line of one pixel has none along it."""
+    """Central differences of a luma (H, W), at least STEP; an axis of one pixel has no gradient."""
     across = [np.gradient(values, axis=axis) for axis in (0, 1) if values.shape[axis] > 1]
     return np.maximum(reduce(np.hypot, across, np.zeros_like(values)), STEP)
 

@@ -1,11 +1,11 @@
-"""Scores of dehazing methods over pairs of hazy and clear pictures, with the protocol beside every number.
+"""Scores of dehazing methods over pairs of hazy and clear pictures, with the protocol stated beside every number.
 
     >>> methods = load_methods(["input", "dcp", "nedr"])
     >>> scores = evaluate("pairs.csv", methods=methods)
     >>> print(markdown_table(scores))
 
-`pairs.csv` has the columns set, hazy and clear; its paths are relative to its own folder. Nothing is random and nothing
-depends on time, so that the same pictures and weights give the same tables.
+`pairs.csv` has the columns set, hazy and clear; its paths are relative to its own folder. Nothing is random or
+depends on time, so the same pictures and weights give the same tables.
 """
 
 import csv
@@ -49,7 +49,7 @@ CAPTION_HEIGHT = 24
 
 
 class Method(Protocol):
-    """Anything that clears a picture: uint8 (H, W, 3) RGB in, the same out; `Dehazer` is one."""
+    """Anything that dehazes a picture: uint8 (H, W, 3) RGB in, the same out; `Dehazer` is one."""
 
     def dehaze(self, x: Picture8, /) -> Picture8:
         """The picture without its haze."""
@@ -60,8 +60,8 @@ class Method(Protocol):
         ...
 
 
-class Untouched:
-    """The method `input`: leaves the picture alone, as the score every other one must beat."""
+class Identity:
+    """The method `input`: returns the picture unchanged, the score that every other method must beat."""
 
     def dehaze(self, x: Picture8, /) -> Picture8:
         """The picture itself."""
@@ -77,7 +77,7 @@ class Untouched:
 class Pair:
     """One row of pairs.csv: `hazy` and `clear` as written there, `folder` what they are relative to.
 
-    crop: pixels that are cut from each side of a clear picture which is larger than the hazy one by just these.
+    crop: pixels to cut from each side of a clear picture that is larger than the hazy one by exactly these.
     """
 
     set: str
@@ -100,7 +100,7 @@ class Score:
 
 @dataclass(frozen=True)
 class SetMean:
-    """One method over one set: the means of its pictures' scores, and how many there were."""
+    """One method over one set: the means of its pictures' scores, and how many there are."""
 
     set: str
     method: str
@@ -118,22 +118,22 @@ def load_methods(
     threads: int | None = None,
     device: str = "cpu",
 ) -> dict[str, Method]:
-    """The methods of these names, in their order, for `evaluate`; the options are those of `Dehazer`, for the network.
+    """The methods of these names, in this order, for `evaluate`; the options are those of `Dehazer`, for the network.
 
-    The network itself runs on one thread, so that its sums, and the scores, are the same with any number of `threads`.
+    The network itself runs on one thread, so its sums, and the scores, are the same with any number of `threads`.
 
-    Raises UsageError for a name that is not in `METHODS`, or when there is none, and what `Dehazer` does.
+    Raises UsageError for a name that is not in `METHODS` or no name at all, and what `Dehazer` raises.
     """
     names = list(dict.fromkeys(names))
     unknown = [name for name in names if name not in METHODS]
     if unknown or not names:
-        found = f"not {', '.join(unknown)}" if unknown else "but none was named"
-        raise UsageError(f"a method is one of {', '.join(METHODS)}, {found}")
+        found = f"found {', '.join(unknown)}" if unknown else "found none"
+        raise UsageError(f"expected methods among {', '.join(METHODS)}, {found}")
     builders: dict[str, Callable[[], Method]] = {
         "nedr": lambda: Dehazer(Network(resolve(weights), 1, device), view=view, threads=threads),
         "dcp": lambda: Dehazer(method="dcp", threads=threads),
         "cap": lambda: Dehazer(method="cap", threads=threads),
-        "input": Untouched,
+        "input": Identity,
     }
     return {name: builders[name]() for name in names}
 
@@ -141,12 +141,12 @@ def load_methods(
 def read_pairs(pairs_csv: str | PathLike[str], *, limit: int | None = None) -> list[Pair]:
     """The rows of a pairs.csv; with `limit`, at most that many of each set, the first ones.
 
-    Raises UsageError when the file is not there or `limit` is below 1, NedrError when a column is missing, a field is
+    Raises UsageError when the file is missing or `limit` is below 1, NedrError when a column is missing, a field is
     empty, there are no rows, or a picture they name does not exist.
     """
     path = Path(pairs_csv)
     if limit is not None and limit < 1:
-        raise UsageError(f"the limit of pairs per set is at least 1, not {limit}")
+        raise UsageError(f"expected a limit of at least 1 pair per set, found {limit}")
     if not path.is_file():
         raise UsageError(f"{path}: no such file; expected a CSV with the columns {', '.join(COLUMNS)}")
     pairs = _first_of_each_set(_parse(path), limit)
@@ -158,7 +158,7 @@ def read_pairs(pairs_csv: str | PathLike[str], *, limit: int | None = None) -> l
 
 
 def read_pair(pair: Pair) -> tuple[Picture8, Picture8]:
-    """The hazy and the clear picture of a pair, uint8 (H, W, 3); ImageError when unreadable or of two sizes."""
+    """The hazy and the clear picture of a pair, uint8 (H, W, 3); ImageError if unreadable or of different sizes."""
     hazy, clear = (rgb8(images.read(pair.folder / name).pixels) for name in (pair.hazy, pair.clear))
     edge = pair.crop
     if edge and clear.shape[:2] == (hazy.shape[0] + 2 * edge, hazy.shape[1] + 2 * edge):
@@ -167,7 +167,7 @@ def read_pair(pair: Pair) -> tuple[Picture8, Picture8]:
         sizes = [f"{pixels.shape[1]}x{pixels.shape[0]}" for pixels in (hazy, clear)]
         raise ImageError(
             f"{pair.folder / pair.hazy} is {sizes[0]}, but its clear picture {pair.clear} is {sizes[1]}: "
-            "the two of a pair must have one size"
+            "both must have the same size"
         )
     return hazy, clear
 
@@ -181,7 +181,7 @@ def evaluate(
 ) -> list[Score]:
     """Score every method on every pair of a pairs.csv; `limit` keeps only the first LIMIT pairs of each set.
 
-    Raises what `read_pairs` and `score` do.
+    Raises what `read_pairs` and `score` raise.
     """
     return score(read_pairs(pairs_csv, limit=limit), methods=methods, progress=progress)
 
@@ -195,7 +195,7 @@ def score(
     """Score every method on every pair, pair by pair, with one pair in memory at a time.
 
     `progress(done, total, score)` is called after each score. Raises ImageError when a picture cannot be read or the
-    two of a pair, or a result, differ in size, MissingExtraError without scikit-image.
+    sizes of a pair, or of a result, differ; MissingExtraError without scikit-image.
     """
     scores: list[Score] = []
     for pair in pairs:
@@ -228,7 +228,7 @@ def csv_table(scores: Sequence[Score]) -> str:
 
 
 def markdown_table(scores: Sequence[Score], notes: Sequence[str] = ()) -> str:
-    """One row per set, the methods side by side, the protocol and the notes below, a paragraph each."""
+    """One row per set, the methods side by side, then the protocol and the notes, a paragraph each."""
     sets: dict[str, dict[str, SetMean]] = {}
     for mean in means(scores):
         sets.setdefault(mean.set, {})[mean.method] = mean
@@ -249,7 +249,7 @@ def write_tables(
     notes: Sequence[str] = (),
     overwrite: bool = False,
 ) -> None:
-    """Write `csv_table` and `markdown_table`, each whole or not at all; errors as those of `images.write`."""
+    """Write `csv_table` and `markdown_table`, each in full or not at all; raises what `images.write` raises."""
     if csv_path is not None:
         images.write(csv_path, csv_table(scores).encode(), overwrite=overwrite)
     if markdown_path is not None:
@@ -259,8 +259,8 @@ def write_tables(
 def figure_sheet(scores: Sequence[Score], method: Method, *, name: str, set: str) -> Image.Image:
     """The worst, the median and the best picture of a set, by the PSNR of the method called `name`.
 
-    A row each: input, result, truth and transmission map, scaled to one width, with captions. `method` is the one that
-    the scores of that name come from: it runs again on the chosen pictures. Raises UsageError when `scores` has none
+    One row each: input, result, truth and transmission map, scaled to one width, with captions. `method` must be the
+    one behind the scores of that name: it runs again on the chosen pictures. Raises UsageError when `scores` has none
     of that set and method.
     """
     ranked = [score for score in scores if (score.pair.set, score.method) == (set, name)]
@@ -273,7 +273,7 @@ def figure_sheet(scores: Sequence[Score], method: Method, *, name: str, set: str
 
 
 def write_sheet(path: str | PathLike[str], sheet: Image.Image, *, overwrite: bool = False) -> None:
-    """Write a sheet as PNG, whole or not at all; errors as those of `images.write`."""
+    """Write a sheet as PNG, in full or not at all; raises what `images.write` raises."""
     data = io.BytesIO()
     sheet.save(data, "PNG", optimize=True)
     images.write(path, data.getvalue(), overwrite=overwrite)
@@ -281,7 +281,7 @@ def write_sheet(path: str | PathLike[str], sheet: Image.Image, *, overwrite: boo
 
 def _parse(path: Path) -> list[Pair]:
     try:
-        # A byte-order mark is what spreadsheets put in front of the first column's name.
+        # "utf-8-sig" drops the byte-order mark that spreadsheets write at the start.
         reader = csv.DictReader(io.StringIO(path.read_text("utf-8-sig"), newline=""), restval="")
         rows = [(reader.line_num, row) for row in reader]
     except (UnicodeDecodeError, csv.Error) as error:
@@ -349,7 +349,7 @@ def sheet_row(cells: Sequence[tuple[Picture8, str]], height: int) -> Image.Image
 
 
 def captioned(pixels: Picture8, caption: str, height: int) -> Image.Image:
-    """A picture (H, W, 3) scaled to a sheet's cell of this height, with a line of text under it."""
+    """A picture (H, W, 3) scaled to a sheet's cell of this height, with a caption below."""
     cell = Image.new("RGB", (CELL_WIDTH, height + CAPTION_HEIGHT), "white")
     cell.paste(Image.fromarray(pixels).resize((CELL_WIDTH, height), Image.Resampling.LANCZOS), (0, 0))
     font = ImageFont.load_default(14)
@@ -358,7 +358,7 @@ def captioned(pixels: Picture8, caption: str, height: int) -> Image.Image:
 
 
 def stack(rows: Sequence[Image.Image]) -> Image.Image:
-    """Rows of one width, one under the other."""
+    """Rows of equal width, stacked vertically."""
     sheet = Image.new("RGB", (rows[0].width, sum(row.height for row in rows)), "white")
     top = 0
     for row in rows:

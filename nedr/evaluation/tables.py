@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 
 def as_csv(columns: Sequence[object], rows: Iterable[Sequence[object]]) -> str:
-    """A header and a line per row, ended by newlines alone."""
+    """A header and a line per row, ending in plain newlines."""
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
     table.writerow(columns)
@@ -19,7 +19,7 @@ def as_markdown(
 ) -> str:
     """A header, a line per row, and a paragraph for each text of `below`.
 
-    marks: "---" or "---:" per column, left or right; without, all but the first stand right.
+    marks: "---" or "---:" per column, aligned left or right; without it, all but the first are aligned right.
     """
     marks = marks or ["---", *["---:"] * (len(columns) - 1)]
     lines = [_line(columns), f"|{'|'.join(marks)}|", *map(_line, rows)]

@@ -1,9 +1,9 @@
-"""Picture files: read to upright pixels with all that belongs to them, written back without loss, never half written.
+"""Picture files: read as upright pixels with their metadata, written back without loss, never half written.
 
 JPEG, PNG, TIFF, WebP, AVIF, GIF, BMP, netpbm (PBM, PGM, PPM), and HEIF for reading. Depth (8 or 16 bits), grey, alpha
-and further bands stay as they are; EXIF, XMP, resolution and colour profile travel along. The parts: `metadata`, `icc`,
-what Pillow does not do of a format in `jpeg`, `png`, `tiff` and `netpbm`, `encoders` (a function per format), and
-`atomic` (writing).
+and further bands are kept, and so are EXIF, XMP, resolution and colour profile. The parts: `metadata`, `icc`, what
+Pillow does not do for a format in `jpeg`, `png`, `tiff` and `netpbm`, `encoders` (a function per format), and `atomic`
+(writing).
 """
 
 import importlib
@@ -48,7 +48,7 @@ __all__ = [
 ]
 
 MAX_PIXELS = 300_000_000
-"""The largest picture that `read` decodes unless told otherwise."""
+"""The largest picture that `read` decodes by default."""
 
 _SUFFIXES = {
     "JPEG": ".jpg .jpeg .jpe .jfif .mpo",
@@ -69,13 +69,13 @@ _KNOWN = "JPEG, PNG, TIFF, WebP, AVIF, HEIF, GIF, BMP, PPM or a camera raw file"
 _BARE = {"BMP", "PPM", "GIF"}  # formats without EXIF, XMP and profile
 _DEEP = {"PNG", "TIFF", "PPM"}  # formats of 16 bits
 
-# A picture that unfolds to more than this, and to so many times its file, is a blank one or a bomb; what is compressed
-# with loss may well be small.
+# A picture that unfolds to more than this, and to so many times its file size, is blank or a bomb; lossy formats are
+# not checked, since their files may well be this small.
 _MOST_UNFOLDED, _MOST_TIMES = 1 << 27, 300
 _UNFOLDING = {"PNG", "GIF", "WEBP"}
 
 READ_ONLY = {"HEIF": "JPEG", "RAW": "TIFF"}
-"""Formats that can be read but not written, and what `encode` writes in their place unless told otherwise."""
+"""Formats that can be read but not written, and what `encode` writes instead by default."""
 
 _SIGNATURES = {
     "JPEG": rb"\xff\xd8\xff",
@@ -112,7 +112,7 @@ class Picture:
         format: "JPEG", "PNG", "TIFF", "WEBP", "AVIF", "HEIF", "GIF", "BMP", "PPM" or "RAW".
         info: EXIF, profile, XMP, resolution, and how the file was compressed.
         notes: what reading left out or changed, one sentence each ("CMYK converted ...").
-        bands: (H, W, N) of the same type, what a TIFF holds beside colours and alpha (near infrared ...), or None.
+        bands: (H, W, N) of the same type, what a TIFF holds besides colours and alpha (near infrared ...), or None.
     """
 
     pixels: NDArray[Any]
@@ -152,7 +152,7 @@ def format_for(path: str | os.PathLike[str]) -> str:
 
 @dataclass(frozen=True)
 class _Decoded:
-    """A picture as it lies in its file, not yet turned: colours (H, W, 1 | 3), alpha (H, W), other bands (H, W, N)."""
+    """A picture as stored in its file, not yet rotated: colours (H, W, 1 | 3), alpha (H, W), other bands (H, W, N)."""
 
     image: ImageFile.ImageFile
     orientation: int
@@ -178,7 +178,7 @@ def read(
         max_pixels: the largest width times height accepted, checked before anything is decoded. Pixels of more than 32
             bits count by their bits: 16-bit RGBA twice.
         name: what to call the picture in messages; None for the path.
-        salvage: of a truncated JPEG take the rows that are there, with a note, of a truncated raw file what LibRaw can.
+        salvage: keep what a truncated JPEG or raw file still holds, with a note.
         development: how a camera raw file becomes a picture; None for the camera's white balance.
 
     Raises:
@@ -253,7 +253,7 @@ def _tiff(data: bytes, max_pixels: int) -> _Decoded:
         meaning = replace(meaning or tiff.Bands(2 if colours.shape[2] == 3 else 1), mask=True)
         alpha = _as_deep(mask, colours)
     elif mask is not None:
-        notes.append("transparency mask left out, beside an alpha channel")
+        notes.append("transparency mask left out, since there is an alpha channel")
     return _Decoded(image, lies, colours, alpha, bands, meaning, tuple(notes))
 
 
@@ -268,7 +268,7 @@ def _parted(samples: Samples) -> tuple[NDArray[Any], NDArray[Any] | None]:
 
 
 def contents(path: str | os.PathLike[str]) -> bytes:
-    """A picture file's bytes. Raises UsageError where there is no file, ImageError for one that cannot be read."""
+    """A picture file's bytes. Raises UsageError if there is no such file, ImageError if it cannot be read."""
     path = Path(path)
     try:
         if path.is_dir():
@@ -320,9 +320,9 @@ def _reason(error: BaseException) -> str:
 
 @contextmanager
 def explained(name: str, failure: str) -> Iterator[None]:
-    """Name the picture in every ImageError, and make one of what Pillow raises: on hostile files, nearly anything.
+    """Name the picture in every ImageError, and turn what Pillow raises (on hostile files, nearly anything) into one.
 
-    failure: what the error then says, ahead of the reason
+    failure: what the error then says before the reason
     """
     try:
         yield
@@ -384,7 +384,7 @@ def _check(image: ImageFile.ImageFile, data: bytes, max_pixels: int) -> None:
 
 
 def _check_size(width: int, height: int, bits: int, max_pixels: int) -> None:
-    """Refuse a picture by what its header says of it; `bits` are those of a pixel."""
+    """Refuse a picture by its header; `bits` are those of a pixel."""
     if width < 1 or height < 1:
         raise ImageError(f"{width} x {height} found, expected at least one pixel")
     pixels, limit = width * height, max_pixels * 32 // max(32, bits)
@@ -400,8 +400,8 @@ def _check_unfolded(size: int, data: bytes) -> None:
     """Refuse a file that unfolds to `size` bytes of pixels if only a bomb would."""
     if size > max(_MOST_UNFOLDED, _MOST_TIMES * len(data)):
         raise ImageError(
-            f"{size / 1e6:.0f} MB of pixels in a file of {len(data) / 1e6:.1f} MB found, as only blank pictures have, "
-            f"expected at most {_MOST_TIMES} times as much"
+            f"{size / 1e6:.0f} MB of pixels in a file of {len(data) / 1e6:.1f} MB found, as only in blank pictures; "
+            f"expected at most {_MOST_TIMES} times the file's size"
         )
 
 
@@ -411,7 +411,7 @@ def _format_notes(image: ImageFile.ImageFile, data: bytes, kind: str) -> Iterato
     if kind == "AVIF" and (at := data.find(b"av1C")) >= 0 and data[at + 6 : at + 7] and data[at + 6] & 64:
         yield "more than 8 bits per sample read as 8"
     if kind == "HEIF" and (image.info.get("aux") or image.info.get("depth_images")):
-        yield "what accompanies the picture in the file (gain map, depth, mattes) left out"
+        yield "auxiliary images of the file (gain map, depth, mattes) left out"
     if kind == "HEIF" and image.info.get("bit_depth", 8) > 8:
         yield "more than 8 bits per sample read as 8"
 
@@ -420,7 +420,7 @@ def _format_notes(image: ImageFile.ImageFile, data: bytes, kind: str) -> Iterato
 
 
 def _samples(image: ImageFile.ImageFile, data: bytes) -> tuple[Samples, tuple[str, ...]]:
-    """The decoded pixels (H, W, C), colours and alpha, as they lie in the file, and notes."""
+    """The decoded pixels (H, W, C), colours and alpha, as stored in the file, and notes."""
     if image.format == "PNG" and png.has_deep_colour(data):
         return _keyed(png.read_deep_colour(image, data), image, data), ()
     if image.format == "PPM" and (found := netpbm.read(image, data)) is not None:
@@ -445,13 +445,13 @@ def _samples(image: ImageFile.ImageFile, data: bytes) -> tuple[Samples, tuple[st
 
 
 def _as_grey(colours: Samples) -> Samples:
-    """Samples whose colours are all grey as grey, with alpha where there is one; others as they are."""
+    """Samples whose colours are all grey as grey, with any alpha; others unchanged."""
     is_grey = (colours[..., :1] == colours[..., 1:3]).all()
     return colours[..., [0, *range(3, colours.shape[2])]] if is_grey else colours
 
 
 def _deep_grey(image: ImageFile.ImageFile, depth: int) -> Samples:
-    """16-bit grey (H, W, 1); TIFF's 12 bits are stretched, and its inverted greys, forgotten by Pillow, inverted."""
+    """16-bit grey (H, W, 1); TIFF's 12 bits are stretched, and its inverted greys, which Pillow ignores, inverted."""
     samples = np.asarray(image)
     if depth not in (8, 16):
         samples = netpbm.scaled(samples.astype(np.uint16), (1 << depth) - 1)
@@ -461,7 +461,7 @@ def _deep_grey(image: ImageFile.ImageFile, depth: int) -> Samples:
 
 
 def _keyed(samples: Samples, image: ImageFile.ImageFile, data: bytes) -> Samples:
-    """Add the alpha channel that a PNG's transparent colour stands for."""
+    """Add the alpha channel that a PNG's transparent colour implies."""
     key = image.info.get("transparency")
     if image.format != "PNG" or key is None or samples.shape[2] not in (1, 3):
         return samples
@@ -480,7 +480,7 @@ class Encoded:
 
     Attributes:
         data: the file's bytes.
-        notes: what the picture had that the file does not hold, one sentence each.
+        notes: what of the picture the file does not hold, one sentence each.
     """
 
     data: bytes
@@ -488,25 +488,25 @@ class Encoded:
 
 
 def encode(picture: Picture, format: str | None = None, *, quality: int | None = None) -> bytes:
-    """The bytes of `encoded`, for callers who have no use for its notes; same arguments, same errors."""
+    """The bytes of `encoded`, without its notes; same arguments, same errors."""
     return encoded(picture, format, quality=quality).data
 
 
 def encoded(picture: Picture, format: str | None = None, *, quality: int | None = None) -> Encoded:
-    """A picture as a file, with its metadata as far as the format holds any, and notes on what it does not hold.
+    """A picture as a file, with the metadata that the format can hold, and notes on what it cannot.
 
     The picture's own format is compressed as the source was (JPEG's quantisation and subsampling, TIFF's compression,
-    WebP's losslessness); other formats at quality 92. Formats of 8 bits round 16-bit pixels; those without profiles
+    WebP lossless or not); other formats at quality 92. Formats of 8 bits round 16-bit pixels; those without profiles
     (BMP, PPM, WebP when grey) get sRGB colours.
 
     Args:
         picture: what to write.
         format: one of the formats of `Picture`; None for the picture's own; JPEG for a HEIF, TIFF for a RAW.
-        quality: 1..100 for JPEG, WebP and AVIF, in place of the source's; other formats lose nothing and ignore it.
+        quality: 1..100 for JPEG, WebP and AVIF, instead of the source's; other formats are lossless and ignore it.
 
     Raises:
-        UsageError: an unknown or read-only format, a wrong quality, or transparency that the format cannot hold.
-        ImageError: too large for the format, or metadata that do not fit it.
+        UsageError: an unknown or read-only format, a quality out of range, or transparency that the format cannot hold.
+        ImageError: too large for the format, or metadata that does not fit.
     """
     target = format or READ_ONLY.get(picture.format, picture.format)
     if target not in WRITERS:
@@ -519,7 +519,7 @@ def encoded(picture: Picture, format: str | None = None, *, quality: int | None 
 
 
 def _stacked(picture: Picture) -> Samples:
-    """Colours, alpha and further bands as the samples (H, W, C) of a file, in the order that its bands have there."""
+    """Colours, alpha and further bands as the samples (H, W, C) of a file, in its order of bands."""
     planes = [np.atleast_3d(picture.pixels)]
     behind = [] if picture.bands is None else list(np.moveaxis(picture.bands, -1, 0))
     if picture.alpha is not None:
@@ -531,7 +531,7 @@ def _stacked(picture: Picture) -> Samples:
 
 
 def _fitted(picture: Picture, target: str) -> tuple[Picture, tuple[str, ...]]:
-    """The picture with what `target` cannot hold converted or left out, and notes that say what."""
+    """The picture with what `target` cannot hold converted or left out, and notes that say so."""
     name, notes = "WebP" if target == "WEBP" else target, list[str]()
     picture = _without_opaque_alpha(picture, target)
     pixels, alpha, bands, info = picture.pixels, picture.alpha, picture.bands, picture.info
@@ -540,13 +540,13 @@ def _fitted(picture: Picture, target: str) -> tuple[Picture, tuple[str, ...]]:
             *info.named,
             *([f"{bands.shape[2]} further band{'s' * (bands.shape[2] > 1)}"] if bands is not None else []),
         ]
-        notes += [f"{', '.join(lost)} left out, which {name} cannot hold"] if lost else []
+        notes += [f"{', '.join(lost)} left out: not supported by {name}"] if lost else []
         info, bands = info.for_other_format(), None
     if info.icc and (target in _BARE or (target == "WEBP" and pixels.ndim == 2)):
         pixels, info = picture.to_srgb(pixels), replace(info, icc=None)
         notes.append(f"colours converted to sRGB, since {name} cannot hold their profile")
     if target in _BARE and (told := [part for part in ("EXIF", "XMP") if getattr(info, part.lower())]):
-        notes.append(f"{' and '.join(told)} left out, which {name} cannot hold")
+        notes.append(f"{' and '.join(told)} left out: not supported by {name}")
         info = replace(info, exif=None, xmp=None)
     if target not in _DEEP and pixels.dtype == np.uint16:
         pixels, alpha = eight_bits(pixels), None if alpha is None else eight_bits(alpha)
@@ -558,7 +558,7 @@ def _fitted(picture: Picture, target: str) -> tuple[Picture, tuple[str, ...]]:
 
 
 def _without_opaque_alpha(picture: Picture, target: str) -> Picture:
-    """The picture without alpha where `target` has none. Raises UsageError if anything is transparent."""
+    """The picture without alpha if `target` has none. Raises UsageError if anything is transparent."""
     if picture.alpha is None or target not in ("JPEG", "PPM"):
         return picture
     if picture.alpha.min() < np.iinfo(picture.alpha.dtype).max:

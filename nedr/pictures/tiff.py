@@ -1,9 +1,9 @@
-"""TIFF: any number of bands of 8 or 16 bits, in every arrangement, with masks, BigTIFF, and the tags they come with.
+"""TIFF: any number of bands of 8 or 16 bits, in every arrangement, with masks, BigTIFF and all tags.
 
-Pillow decodes every compression, but knows few arrangements of bands, and keeps one byte of 16-bit colours. So the
-file is given a new first directory before Pillow sees it, which calls the same strips or tiles a grey picture as many
-times as wide: the samples come out as they lie in the file. A BigTIFF becomes a classic one by the same directory.
-Writing is the reverse: Pillow compresses a wide grey picture, and the directory written here says what it holds.
+Pillow decodes every compression, but knows few arrangements of bands and keeps only one byte of 16-bit colours. So the
+file gets a new first directory before Pillow sees it, which declares the same strips or tiles a grey picture, C times
+as wide: the samples come out as stored in the file. The same directory turns a BigTIFF into a classic one. Writing is
+the reverse: Pillow compresses a wide grey picture, and the directory written here says what it holds.
 """
 
 import zlib
@@ -35,16 +35,16 @@ _ZLIB_LEVEL = 3  # level 6 takes up to three times as long and saves 1 to 3 % of
 _STRIP_BYTES = 1 << 18
 _PREDICTED = {"tiff_lzw", "tiff_adobe_deflate"}
 _MOST_PAGES, _MOST_BELOW = 10_000, 100
-# None, LZW, deflate (two numbers), PackBits, LZMA, Zstandard: what does not look at how the samples are arranged.
+# None, LZW, deflate (two numbers), PackBits, LZMA, Zstandard: independent of how the samples are arranged.
 _PLAIN_COMPRESSIONS = {1, 5, 8, 32946, 32773, 34925, 50000}
 _CLASSIC_TYPES = {16: 4, 17: 9, 18: 4}  # of BigTIFF's 64-bit numbers
 
 
 @dataclass(frozen=True)
 class Bands:
-    """What the bands of a TIFF mean, in their order.
+    """What the bands of a TIFF mean, in order.
 
-    photometric: as the file states it;  extra: the kinds of the bands behind the colours (1 and 2 are alpha, 0 others)
+    photometric: as the file states it;  extra: the kinds of the bands after the colours (1 and 2 are alpha, 0 others)
     mask: whether alpha is a page of its own instead of a band
     """
 
@@ -54,7 +54,7 @@ class Bands:
 
     @property
     def alpha(self) -> int | None:
-        """The place of alpha among the bands behind the colours."""
+        """The position of alpha among the bands after the colours."""
         return next((place for place, kind in enumerate(self.extra) if kind in (1, 2)), None)
 
 
@@ -62,7 +62,7 @@ class Bands:
 
 
 def directories(data: bytes) -> list[Directory]:
-    """The directories of a TIFF or BigTIFF in their order."""
+    """The directories of a TIFF or BigTIFF, in order."""
     file, found, places = BytesIO(data), list[Directory](), set[int]()
     place = _directory(data).next
     while place and place not in places and len(found) < _MOST_PAGES:
@@ -81,8 +81,8 @@ def pages(data: bytes) -> list[Directory]:
 
 
 def _directory(data: bytes, group: int | None = None) -> Directory:
-    """An empty directory of the byte order and the size of numbers of `data`; `next` is where its first one lies."""
-    big = 43 in data[2:4]  # which Pillow looks for where little-endian files have it
+    """An empty directory with the byte order and number size of `data`; `next` is where its first one starts."""
+    big = 43 in data[2:4]  # Pillow looks for it where little-endian files have it
     head = (b"II+\0" if big else b"II*\0") + data[4 : 16 if big else 8]
     return Directory(head, prefix=data[:2], group=group)
 
@@ -92,7 +92,7 @@ def _loaded(data: bytes, file: BytesIO, place: int) -> Directory:
     directory.next = 0
     file.seek(place)
     directory.load(file)
-    for tag in (_EXIF_IFD, _GPS_IFD, _INTEROP_IFD):  # taken along by value, as their places in the file change
+    for tag in (_EXIF_IFD, _GPS_IFD, _INTEROP_IFD):  # kept by value, since their offsets change
         value = directory.get(tag)
         if isinstance(value, int):
             inner = _directory(data, tag)
@@ -104,19 +104,19 @@ def _loaded(data: bytes, file: BytesIO, place: int) -> Directory:
 
 
 def is_raw(data: bytes) -> bool:
-    """Whether a TIFF is a camera raw file, whose first page mostly is a preview, with or without a size."""
+    """Whether a TIFF is a camera raw file, whose first page is usually a preview, with or without a size."""
     found = directories(data)
     return bool((found and (found[0].get(_SUBFILE, 0) & _REDUCED or _DNG_VERSION in found[0])) or _sensors(data, found))
 
 
 def cut_short(data: bytes) -> str | None:
-    """What a raw file lacks at its end, which readers leave black; None if it is whole."""
+    """What is missing at the end of a raw file, which readers leave black; None if it is complete."""
     end = max((end for page in _sensors(data, directories(data)) for end in _ends(page)), default=0)
     return f"truncated, {end} bytes expected and {len(data)} found" if end > len(data) else None
 
 
 def _sensors(data: bytes, found: list[Directory]) -> list[Directory]:
-    """Of the directories, and those below the first, the ones that describe what a camera's sensor saw."""
+    """The directories of sensor data, among these and those below the first."""
     file, places = BytesIO(data), _several(found[0].get(_SUB_IFDS, ())) if found else ()
     below = [_loaded(data, file, place) for place in places[:_MOST_BELOW] if isinstance(place, int)]
     return [page for page in (*found, *below) if page.get(PHOTOMETRIC) in _RAW]
@@ -132,11 +132,11 @@ def check(found: list[Directory], data: bytes) -> Iterator[str]:
     if whole:
         raise ImageError(f"{len(whole) + 1} pages found, expected a single picture; split it first")
     ends = [end for page in found for end in _ends(page)]
-    if max(ends, default=0) > len(data):  # libtiff would print a line of its own for each that is cut off
+    if max(ends, default=0) > len(data):  # libtiff would print a line of its own for each part cut off
         raise ImageError(f"truncated, {max(ends)} bytes expected and {len(data)} found; copy it again")
     smaller = sum(1 for page in others if page.get(_SUBFILE, 0) & _REDUCED) + len(_several(main.get(_SUB_IFDS, ())))
     if smaller:
-        yield f"smaller copies of the picture left out, which show it as it was: {smaller} (overviews or thumbnails)"
+        yield f"smaller copies of the original picture left out: {smaller} (overviews or thumbnails)"
 
 
 def _ends(page: Directory) -> Iterator[int]:
@@ -155,13 +155,13 @@ def depth(page: Directory) -> int:
 
 
 def orientation(page: Directory) -> int:
-    """How the page lies, 1..8 as in EXIF."""
+    """The page's orientation, 1..8 as in EXIF."""
     value = page.get(_ORIENTATION)
     return value if isinstance(value, int) and 1 <= value <= 8 else 1
 
 
 def is_plain(page: Directory) -> bool:
-    """Whether a page holds grey or RGB of 8 or 16 bits, perhaps with further bands, that `samples` can read."""
+    """Whether a page holds grey or RGB of 8 or 16 bits, with or without further bands, that `samples` can read."""
     bits, formats = set(_several(page.get(BITS, 1))), set(_several(page.get(_FORMAT, 1)))
     return (
         page.get(PHOTOMETRIC) in (_GREY_INVERTED, _GREY, _RGB)
@@ -174,9 +174,9 @@ def is_plain(page: Directory) -> bool:
 
 
 def open_page(data: bytes, page: Directory) -> TiffImagePlugin.TiffImageFile:
-    """A page as Pillow opens it, neither turned nor decoded, its tags in a classic directory.
+    """A page as Pillow opens it, neither rotated nor decoded, its tags in a classic directory.
 
-    One that `is_plain` appears as grey, since Pillow opens nothing of whose bands it knows no arrangement.
+    One that `is_plain` appears as grey, since Pillow opens only the arrangements of bands that it knows.
     """
     return _image(data, _as_grey(page) if is_plain(page) else _copy(page))
 
@@ -191,7 +191,7 @@ def _copy(page: Directory) -> Directory:
 
 
 def _image(data: bytes, directory: Directory) -> TiffImagePlugin.TiffImageFile:
-    """`data` behind a new directory, whose strips and tiles are still counted from the start of `data`."""
+    """`data` after a new directory, whose strips and tiles are counted from the start of `data`."""
     for tag in (_STRIPS, _TILES):
         if tag in directory:
             directory.tagtype[tag] = 4
@@ -211,7 +211,7 @@ def _size(directory: Directory) -> int:
 
 
 def _as_grey(page: Directory) -> Directory:
-    """A page of bands side by side as one of grey, C times as wide."""
+    """A page of interleaved bands as a grey one, C times as wide."""
     wide, channels = _copy(page), int(page.get(CHANNELS, 1))
     wide[WIDTH], wide[BITS], wide[PHOTOMETRIC], wide[CHANNELS] = page[WIDTH] * channels, (depth(page),), _GREY, 1
     wide[_FORMAT] = wide[_PREDICTOR] = wide[PLANAR] = 1
@@ -223,14 +223,14 @@ def _as_grey(page: Directory) -> Directory:
 
 
 def samples(data: bytes, page: Directory) -> Samples:
-    """The samples (H, W, C) of a page that `is_plain`, as they lie in the file, all its bands."""
+    """The samples (H, W, C) of a page that `is_plain`, all bands, as stored in the file."""
     if page.get(PLANAR, 1) == 2 and page.get(CHANNELS, 1) > 1:
         return np.dstack([_wide(data, band) for band in _planes(page)])
     return _wide(data, page)
 
 
 def _planes(page: Directory) -> Iterator[Directory]:
-    """A directory for each band of a page that keeps them apart."""
+    """A directory for each band of a page that stores them separately."""
     count = int(page[CHANNELS])
     for number in range(count):
         band = _copy(page)
@@ -242,7 +242,7 @@ def _planes(page: Directory) -> Iterator[Directory]:
 
 
 def _wide(data: bytes, page: Directory) -> Samples:
-    """The samples (H, W, C) of bands that lie side by side, decoded as a grey picture C times as wide."""
+    """The samples (H, W, C) of interleaved bands, decoded as a grey picture C times as wide."""
     wide, channels = _as_grey(page), int(page.get(CHANNELS, 1))
     for tag in {_EXIF_IFD, _GPS_IFD, 34675, 700}.intersection(wide):
         del wide[tag]
@@ -261,7 +261,7 @@ def bands(page: Directory) -> Bands:
     photometric, channels = int(page[PHOTOMETRIC]), int(page.get(CHANNELS, 1))
     behind = channels - (3 if photometric == _RGB or channels > 2 else 1)
     stated = tuple(map(int, _several(page.get(_EXTRA, ()))))
-    # Three grey bands or more: what several programs write for 16-bit RGB; the kinds then begin at the second.
+    # Several programs write 16-bit RGB as three or more grey bands; the stated kinds then start at the second.
     return Bands(photometric, ((0,) * behind + stated)[len(stated) :] if behind else ())
 
 
@@ -286,7 +286,7 @@ def _divided(colours: Samples, alpha: Samples) -> Samples:
 
 
 def mask(data: bytes, found: list[Directory]) -> Samples | None:
-    """The transparency mask (H, W) uint8 that lies beside a picture, 0 where there is none of it and 255 elsewhere."""
+    """The transparency mask (H, W) uint8 stored with a picture, 0 where it is transparent and 255 elsewhere."""
     for page in found[1:]:
         if page.get(_SUBFILE, 0) == _MASK and (page[WIDTH], page[HEIGHT]) == (found[0][WIDTH], found[0][HEIGHT]):
             copy = _copy(page)
@@ -299,13 +299,13 @@ def mask(data: bytes, found: list[Directory]) -> Samples | None:
 
 
 def write(found: Samples, compression: str, directory: Directory, meaning: Bands | None = None) -> bytes:
-    """A TIFF of samples (H, W, C), 8 or 16 bit, with `directory`'s tags beside those that describe the pixels.
+    """A TIFF of samples (H, W, C), 8 or 16 bit, with the tags of `directory` and those that describe the pixels.
 
     Args:
         found: the picture; an alpha channel is written as such, not premultiplied.
         compression: "raw", "packbits", "tiff_lzw" or "tiff_adobe_deflate"; the last two with horizontal prediction.
-        directory: tags of little-endian order, for instance a profile's or EXIF's; changed in place.
-        meaning: what the bands are; None for grey or RGB, perhaps with alpha. With a mask the last band becomes it.
+        directory: little-endian tags, such as a profile or EXIF; changed in place.
+        meaning: of the bands; None for grey or RGB, with or without alpha. If it has a mask, the last band becomes it.
     """
     channels = found.shape[2]
     meaning = meaning or Bands(_RGB if channels >= 3 else _GREY, (2,) if channels in (2, 4) else ())
@@ -331,7 +331,7 @@ def _file(found: Samples, compression: str, directory: Directory) -> bytes:
     for tag, value in described.items():
         directory[tag] = value
     file = BytesIO()
-    directory.save(file)  # it moves the strips' offsets behind the directory
+    directory.save(file)  # this moves the strips' offsets past the directory
     return file.getvalue() + b"".join(strips)
 
 
@@ -353,7 +353,7 @@ def _strips(rows: Samples, compression: str) -> tuple[int, list[bytes], int]:
 
 
 def _masked(picture: bytes, alpha: Samples) -> bytes:
-    """A TIFF with a page behind it that says where the picture is, one bit a pixel, as GDAL writes it."""
+    """A TIFF with a mask appended as a page of one bit per pixel, as GDAL writes it."""
     file = BytesIO(picture)
     rows = np.packbits(alpha > 0, axis=1)
     strip = zlib.compress(rows.tobytes(), _ZLIB_LEVEL)

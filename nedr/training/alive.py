@@ -1,8 +1,8 @@
-"""What of a network is alive: units that never fire, and what each of the paper's boxes adds to the result.
+"""Which parts of a network are alive: units that never fire, and what each of the paper's boxes adds to the result.
 
-A unit is dead if its value before the activation is never above 0 over the pictures. A box's share is what replacing
-its output by its mean over the pictures, channel by channel, costs in PSNR: next to nothing for a box that stands
-beside a shortcut, whatever its units do.
+A unit is dead if its value before the activation never exceeds 0 over the pictures. A box's share is the loss of PSNR
+when its output is replaced by its mean over the pictures, channel by channel: next to nothing for a box that is
+bypassed by a shortcut, whatever its units do.
 """
 
 from collections import defaultdict
@@ -24,9 +24,9 @@ from nedr.training.calibrate import parameters_of
 from nedr.training.validation import TorchNetwork, Validation
 
 ACTIVATIONS = (F.leaky_relu, F.gelu)
-RARE = 0.001  # share of values above 0 under which a unit is started anew
+RARE = 0.001  # share of values above 0 below which a unit is restarted
 
-# What is replaced by its mean: what KAN-CID and IDRM answer, IDRM's position code, what DREM calls redundant.
+# What is replaced by its mean: the outputs of KAN-CID and IDRM, IDRM's position code, what DREM calls redundant.
 BOXES: Mapping[str, Callable[[str], bool]] = {
     "KAN-CID": lambda name: name.startswith("kan_cid.") and name.count(".") == 1,
     "IDRM": lambda name: name == "idrm.last",
@@ -36,9 +36,9 @@ BOXES: Mapping[str, Callable[[str], bool]] = {
 
 
 def dead_units(model: NeDR, pictures: Iterable[Array]) -> dict[str, tuple[int, int]]:
-    """Of every layer before an activation, how many units are dead and how many there are; the encoder's are left out.
+    """For every layer before an activation, except the encoder's, how many units are dead and how many there are.
 
-    pictures: (H, W, 3) uint8, of which the network sees what it is shown of any picture.
+    pictures: (H, W, 3) uint8, which the network sees as it sees any picture.
     """
     highest: dict[str, Tensor] = {}
 
@@ -53,10 +53,10 @@ def dead_units(model: NeDR, pictures: Iterable[Array]) -> dict[str, tuple[int, i
 
 @torch.no_grad()
 def revive(model: NeDR, views: Tensor) -> dict[str, int]:
-    """Centre the units that hardly ever fire over `views` (B, 3, H, W), in place; returns how many of each layer.
+    """Centre the units that hardly ever fire over `views` (B, 3, H, W), in place; return how many per layer.
 
-    Such a unit answers SLOPE of its value, whatever the picture. It gets a mean of 0 and a spread with which it says
-    about as much as before, but at least a part of what its neighbours have: its kink lies among its values again.
+    Such a unit returns SLOPE times its value, whatever the picture. It gets a mean of 0 and a spread that keeps its
+    output about as large as before, but is at least a part of its neighbours': its kink lies among its values again.
     """
     seen: dict[str, Tensor] = {}
 
@@ -72,7 +72,7 @@ def revive(model: NeDR, views: Tensor) -> dict[str, int]:
 
 
 def _centre(module: nn.Module, values: Tensor) -> int:
-    """Centre the units of a layer of whose `values` (units, ...) next to none is above 0; returns their number."""
+    """Centre a layer's units that have next to no `values` (units, ...) above 0; return their number."""
     dead = (values > 0).float().mean(dim=1) < RARE
     if not dead.any() or dead.all() or not isinstance(module, nn.Conv2d | nn.Linear | KANLinear):
         return 0
@@ -88,7 +88,7 @@ def _centre(module: nn.Module, values: Tensor) -> int:
 
 
 def shares(model: NeDR, validation: Validation) -> dict[str, dict[str, float]]:
-    """What each box adds on each set, in dB of PSNR: the score less the score with the box's mean in its place."""
+    """What each box adds on each set, in dB of PSNR: the score minus the score with the box's mean in its place."""
     means = box_means(model, validation.hazy())
     whole = validation.scores(model)
     found = {}
@@ -123,7 +123,7 @@ def box_means(model: NeDR, pictures: Iterable[Array]) -> dict[str, dict[str, Ten
 
 @contextmanager
 def replaced(model: NeDR, constants: Mapping[str, Tensor]) -> Iterator[None]:
-    """The model while modules give constants (C,) instead of their outputs."""
+    """Make modules return constants (C,) instead of their outputs, within the context."""
     modules = dict(model.named_modules())
 
     def giving(name: str, constant: Tensor) -> Callable[[nn.Module, Any, Tensor], Tensor]:
@@ -135,9 +135,9 @@ def replaced(model: NeDR, constants: Mapping[str, Tensor]) -> Iterator[None]:
 
 
 class _BeforeActivations(TorchFunctionMode):
-    """Meanwhile `look(layer, values, own)` is told of every value before an activation, as (units, all else).
+    """Calls `look(layer, values, own)` with every value before an activation, as (units, all else), while active.
 
-    The layer is the module that answered last; `own` says that the values are its answer and nothing besides.
+    The layer is the last module that ran; `own` says whether the values are exactly its output.
     """
 
     def __init__(self, model: NeDR, look: Callable[[str, Tensor, bool], None]) -> None:
@@ -162,7 +162,7 @@ class _BeforeActivations(TorchFunctionMode):
         return func(*args, **(kwargs or {}))
 
     def _passed(self, name: str) -> Callable[..., None]:
-        """A hook that notes which module was the last to answer, and what."""
+        """A hook that notes which module ran last, and its output."""
 
         def note(module: nn.Module, inputs: Any, output: Any) -> None:
             self._last, self._answer = name, output
@@ -172,7 +172,7 @@ class _BeforeActivations(TorchFunctionMode):
 
 @contextmanager
 def _hooked(hooks: Iterable[tuple[nn.Module, Callable[..., Any]]]) -> Iterator[None]:
-    """Forward hooks, taken off again afterwards."""
+    """Add forward hooks and remove them afterwards."""
     handles = [module.register_forward_hook(hook) for module, hook in hooks]
     try:
         yield
@@ -182,7 +182,7 @@ def _hooked(hooks: Iterable[tuple[nn.Module, Callable[..., Any]]]) -> Iterator[N
 
 
 def _see(model: NeDR, pictures: Iterable[Array]) -> None:
-    """Show the model what a Dehazer would show it of each picture."""
+    """Run the model on each picture as a Dehazer would."""
     training = model.training
     dehazer = Dehazer(TorchNetwork(model.eval()), threads=1)
     for picture in pictures:
@@ -191,11 +191,11 @@ def _see(model: NeDR, pictures: Iterable[Array]) -> None:
 
 
 def _channels_first(name: str) -> bool:
-    """Whether a module of this name gives (B, C, H, W); the others give their channels last."""
+    """Whether a module of this name returns (B, C, H, W); the others return channels last."""
     return not name.startswith("idrm.") and not name.endswith((".expand", ".project"))
 
 
 def _by_unit(name: str, values: Tensor) -> Tensor:
-    """Values of a module as (units, all else)."""
+    """A module's values as (units, all else)."""
     channels = values.movedim(1 if values.dim() == 4 and _channels_first(name) else -1, 0)
     return channels.flatten(1)

@@ -1,7 +1,7 @@
-"""A calibrated start: one pass over some views after which every layer gives outputs of a known spread.
+"""A calibrated start: one pass over some views, after which every layer's outputs have a known spread.
 
 Layer-sequential unit variance (Mishkin & Matas, "All you need is a good init", 2016), with the spread chosen by layer.
-A decoder that begins so can learn at one rate throughout, and no level of features vanishes or drowns the others.
+A decoder started like this can learn at one rate throughout; no level of features vanishes or drowns out the others.
 """
 
 from collections.abc import Callable
@@ -17,15 +17,15 @@ from nedr.model.nedr import NeDR
 from nedr.model.refine import Standardise
 
 Hook = Callable[[nn.Module, tuple[Any, ...], Tensor], Tensor | None]
-RESIDUAL = 0.5  # of what is added to a stream or subtracted from it
+RESIDUAL = 0.5  # spread of what is added to a stream or subtracted from it
 LEAST = 1e-4
 
 
 @torch.no_grad()
 def calibrate(model: NeDR, views: Tensor) -> None:
-    """Scale the network's layers in place by what they answer to `views` (B, 3, H, W) in [0, 1], RGB.
+    """Scale the network's layers in place by their outputs for `views` (B, 3, H, W) in [0, 1], RGB.
 
-    The encoder keeps its weights where it has batch statistics (an ImageNet start), and gets these where it has none.
+    The encoder keeps its weights where it has batch statistics (an ImageNet start) and gets statistics where not.
     """
     handles = [module.register_forward_hook(hook) for module, hook in _hooks(model)]
     training = model.training
@@ -52,7 +52,7 @@ def _hooks(model: NeDR) -> list[tuple[nn.Module, Hook]]:
 
 
 class _Scaled:
-    """Gives a layer's outputs a spread, the first time it answers."""
+    """Gives a layer's outputs a spread, the first time it runs."""
 
     def __init__(self, spread: float) -> None:
         self.spread, self.done = spread, False
@@ -86,7 +86,7 @@ def _standardise(module: nn.Module, inputs: tuple[Any, ...], output: Tensor) -> 
 
 
 def _set_statistics(module: nn.Module, inputs: tuple[Any, ...], output: Tensor) -> Tensor:
-    """Batch statistics of a convolution that has none, from outputs that were only divided by sqrt(1 + eps)."""
+    """Set the batch statistics of a convolution that has none, from outputs divided only by sqrt(1 + eps)."""
     assert isinstance(module, FrozenNormConv)
     mean, variance = output.mean(dim=(0, 2, 3)), output.var(dim=(0, 2, 3))
     module.mean.copy_(mean * (1.0 + BATCH_NORM_EPS) ** 0.5)

@@ -15,12 +15,12 @@ from nedr.model.rehaze import Rehazing, RehazingConfig
 from nedr.training import config as configuration
 
 FORMAT, REHAZING_FORMAT = "nedr-2", "nedr-rehazing-1"
-LARGE = 1024  # values of a tensor from which half precision pays
-FIRST_FORMAT = "nedr-1"  # the network of 0.1.0: its encoder is still of use
+LARGE = 1024  # values in a tensor above which half precision pays off
+FIRST_FORMAT = "nedr-1"  # the network of 0.1.0: its encoder is still usable
 
 
 def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
-    """Write everything a run needs to go on; an interruption at any moment leaves the previous checkpoint whole."""
+    """Write everything a run needs to continue; an interruption at any moment leaves the previous checkpoint intact."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_suffix(".tmp")
     torch.save(state, temporary)
@@ -28,11 +28,11 @@ def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:
-    """Read a checkpoint. Tensors and plain values only: a file that carries code is refused."""
+    """Read a checkpoint. Tensors and plain values only: a file that contains code is refused."""
     try:
         state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
-        raise NedrError(f"cannot resume from {path}: {error}; delete it to start the run afresh") from error
+        raise NedrError(f"cannot resume from {path}: {error}; delete it to restart the run") from error
     return state
 
 
@@ -41,8 +41,8 @@ def save_weights(
 ) -> None:
     """Publish a network: its tensors as safetensors, its configuration in the header.
 
-    views: how many it has learnt from, by stage and size, as {"warm-up 96x128": 523000}.
-    half: store large tensors in half precision, as published files are: half the size, within an 8-bit level in result.
+    views: how many it has learnt from, by stage and size, such as {"warm-up 96x128": 523000}.
+    half: store large tensors in half precision, as in published files: half the size, results within an 8-bit level.
     """
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -60,7 +60,7 @@ def load_weights(path: str | Path) -> NeDR:
     """Rebuild a published network from its file alone, in evaluation mode. Raises NedrError for any other file."""
     model = load_published(path)
     if not isinstance(model, NeDR):
-        raise NedrError(f"{path}: expected a network that removes haze, found the networks that make it")
+        raise NedrError(f"{path}: expected a network that removes haze, found the networks that add it")
     return model
 
 
@@ -91,7 +91,7 @@ def encoder_of(path: str | Path) -> dict[str, Any]:
 
 
 def load_published(path: str | Path) -> NeDR | Rehazing:
-    """Rebuild what a run published, NeDR or the networks that make haze. Raises NedrError for any other file."""
+    """Rebuild what a run published, NeDR or the networks that add haze. Raises NedrError for any other file."""
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}

@@ -1,7 +1,7 @@
-"""Samples drawn a batch at a time where the network trains: views, haze, what lies on pictures, noise, JPEG artefacts.
+"""Samples drawn batchwise on the training device: views, haze, what covers pictures, noise, JPEG artefacts.
 
-The recipe is that of `data` and `synthesis`, with the same configuration and, tests hold it, the same distributions;
-its numbers are others. Step number i of a seed always gives the same batch on the same kind of device.
+The recipe is that of `data` and `synthesis`, with the same configuration and, as tests check, the same distributions,
+but other random numbers. Step i of a seed always gives the same batch on the same kind of device.
 """
 
 from collections.abc import Iterator
@@ -20,12 +20,12 @@ from nedr.training.jpeg import compressed
 from nedr.training.packed import Pack
 from nedr.training.synthesis import GAMMA, RIDGE, HazeConfig
 
-FINER = 2  # views are sampled at so many times their size, and averaged
-OVERLAYS = 256  # of each size, drawn anew by every process that begins
+FINER = 2  # views are sampled at this multiple of their size and averaged
+OVERLAYS = 256  # of each size, drawn by every process when it starts
 
 
 class Dice:
-    """Random numbers of a batch: every method gives one for each sample, (B, 1, 1, 1) unless shaped otherwise."""
+    """Random numbers for a batch: every method returns one per sample, (B, 1, 1, 1) unless stated otherwise."""
 
     def __init__(self, seed: list[int], batch: int, device: torch.device) -> None:
         self.batch, self.device = batch, device
@@ -38,7 +38,7 @@ class Dice:
         return low + (high - low) * torch.rand(size, generator=self.generator, device=self.device)
 
     def normal(self, *shape: int) -> Tensor:
-        """(B, *shape), of deviation 1."""
+        """(B, *shape), with standard deviation 1."""
         return torch.randn((self.batch, *shape), generator=self.generator, device=self.device)
 
     def chance(self, probability: float | Tensor) -> Tensor:
@@ -46,13 +46,13 @@ class Dice:
         return self.uniform(0.0, 1.0) < probability
 
     def index(self, count: int) -> Tensor:
-        """(B,) of 0 to count - 1."""
+        """(B,), from 0 to count - 1."""
         return torch.randint(count, (self.batch,), generator=self.generator, device=self.device)
 
 
 @dataclass(frozen=True)
 class Overlays:
-    """What lies on pictures, and lamps, as `occlusion` draws them: colours (N, 3, H, W) uint8, masks (N, 1, H, W)."""
+    """Covers for pictures, and lamps, as `occlusion` draws them: colours (N, 3, H, W) uint8, masks (N, 1, H, W)."""
 
     things: Tensor
     covered: Tensor
@@ -61,7 +61,7 @@ class Overlays:
 
     @classmethod
     def drawn(cls, size: tuple[int, int], seed: int, device: torch.device, count: int = OVERLAYS) -> "Overlays":
-        """So many of a size (H, W)."""
+        """Draw `count` of one size (H, W)."""
         rng, black = np.random.default_rng([seed, 5, *size]), np.zeros((*size, 3), np.float32)
         things, covered = zip(*(occlusion.occlude(black, rng) for _ in range(count)), strict=True)
         lamps, shining = zip(*(occlusion.glow(black, rng) for _ in range(count)), strict=True)
@@ -101,7 +101,7 @@ class DeviceHaze:
         return synthesised(clear, depth, sky, self.haze, dice, self.overlays[size]) | {"depth": depth}
 
     def scenes(self, size: tuple[int, int], dice: Dice) -> tuple[Tensor, Tensor, Tensor]:
-        """Clear pictures (B, 3, H, W), their depth (B, 1, H, W), and their sky, 0 to 1, or -1 where none is known."""
+        """Clear pictures (B, 3, H, W), their depth (B, 1, H, W), and their sky, 0 to 1, or -1 where unknown."""
         pack, data = self.pack, self.data
         measured = dice.chance(data.measured if len(self.measured) else 0.0) | (len(self.clear) == 0)
         index = torch.where(measured.flatten(), self._any(self.measured, dice), self._any(self.clear, dice))
@@ -124,9 +124,9 @@ class DeviceHaze:
 
 
 def view_grid(size: tuple[int, int], data: DataConfig, dice: Dice) -> Tensor:
-    """Where the points of a view lie in its picture, as `grid_sample` takes them: (B, H', W', 2), finer than the view.
+    """Where a view's points lie in its picture, as `grid_sample` takes them: (B, H', W', 2), finer than the view.
 
-    The whole picture or a part of it, upright, on one of its sides, or mirrored.
+    The whole picture or a part of it, upright, turned to either side, or mirrored.
     """
     height, width = size[0] * FINER, size[1] * FINER
     down = ((torch.arange(height, device=dice.device) + 0.5) / height)[None, :, None, None]
@@ -229,7 +229,7 @@ def draw_cast(dice: Dice) -> Tensor:
 
 
 def draw_haze(depth: Tensor, config: HazeConfig, dice: Dice, *, fog: Tensor, uneven: Tensor) -> tuple[Tensor, Tensor]:
-    """beta (B, 1, 1, 1) and t (B, 1, H, W) of haze that is light, dense or fog, even or patchy, or not there at all."""
+    """beta (B, 1, 1, 1) and t (B, 1, H, W) of haze that is light, dense or fog, even or patchy, or absent."""
     usual = torch.where(dice.chance(config.light), dice.uniform(*config.beta_light), dice.uniform(*config.beta))
     density = torch.where(fog, dice.uniform(1.5, 5.0), usual)
     optical = density * depth
@@ -295,7 +295,7 @@ def uneven_light(airlight: Tensor, height: int, width: int, dice: Dice) -> Tenso
 
 
 def mixed(clear: Tensor, t: Tensor, light: Tensor, *, linear: Tensor) -> tuple[Tensor, Tensor]:
-    """I (B, 3, H, W), and the t that explains it best, mixed as pixel values or, where `linear`, as light."""
+    """I (B, 3, H, W), mixed as pixel values or, where `linear`, as light, and the t that explains it best."""
     gamma, plain = float(GAMMA), clear * t + light * (1.0 - t)
     hazy = (clear.clamp_min(0) ** gamma * t + light**gamma * (1.0 - t)) ** (1.0 / gamma)
     off, seen = clear - light, hazy - light
@@ -306,7 +306,7 @@ def mixed(clear: Tensor, t: Tensor, light: Tensor, *, linear: Tensor) -> tuple[T
 def put_on_top(
     hazy: Tensor, sky: Tensor, config: HazeConfig, dice: Dice, overlays: Overlays, *, fog: Tensor, uneven: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """`synthesis.put_on_top` on a batch: what outshines or covers haze, and the weight (B, 1, H, W) that is left."""
+    """`synthesis.put_on_top` on a batch: what outshines or covers haze, and the remaining weight (B, 1, H, W)."""
     known = sky.clamp_min(0.0)
     weight, share = 1.0 - (1.0 - config.sky) * known, known * dice.uniform(0.6, 1.0)
     one = torch.ones_like(dice.uniform(0.0, 1.0))

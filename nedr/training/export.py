@@ -25,15 +25,15 @@ if TYPE_CHECKING:
     import onnx
 
 PARITY_SIZES = ((256, 256), (192, 256), (512, 128))  # three sizes and aspect ratios
-PARITY_STRIDES = (4.0, 1.7, 7.3)  # of their lattices: ratios to the view and to the coarse grid that are no integers
-PARITY_TOLERANCE = 5e-3  # about one level of 8 bit: what storing the weights in half precision may cost
-SMALLEST_VIEW = 128  # below, the reflect padding of the coarsest map would need another graph
+PARITY_STRIDES = (4.0, 1.7, 7.3)  # of their lattices: not integer ratios to the view and the coarse grid
+PARITY_TOLERANCE = 5e-3  # about one 8-bit level: what half-precision weights may cost
+SMALLEST_VIEW = 128  # below it, the reflect padding of the coarsest map would need another graph
 OPSET = 18
 
 
 @dataclass(frozen=True)
 class Graph:
-    """Names of what goes into a network and comes out; the axes that differ between pictures, as {axis: name}."""
+    """Names of a network's inputs and outputs, and of their axes that vary between pictures, as {axis: name}."""
 
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
@@ -54,7 +54,7 @@ REHAZING = Graph(
 
 
 class Parity(NamedTuple):
-    """Largest difference between ONNX and torch over all outputs, for one size of view and stride of the lattice."""
+    """Largest difference between ONNX and torch over all outputs, for one view size and lattice stride."""
 
     height: int
     width: int
@@ -63,7 +63,7 @@ class Parity(NamedTuple):
 
 
 class Asked(nn.Module):
-    """The dehazing network with its lattice as a tensor (2,), rows and columns, as a graph takes it."""
+    """The dehazing network with its lattice as a tensor (2,), rows and columns, as a graph needs it."""
 
     def __init__(self, model: NeDR) -> None:
         super().__init__()
@@ -75,19 +75,19 @@ class Asked(nn.Module):
 
 
 def export(source: str | Path, target: str | Path, *, view: int = 256, overwrite: bool = False) -> list[Parity]:
-    """Write published weights (safetensors) as ONNX, with configuration and default view size in its metadata.
+    """Write published weights (safetensors) as ONNX, with the configuration and default view size in its metadata.
 
     The graph takes `view` (1, 3, H, W), float32 RGB in [0, 1], sides multiples of 32 and at least 128, and `lattice`
-    (2,), int64, rows h and columns w of any lattice over it; it gives `transmission` (1, 1, h, w), `airlight` (1, 3),
+    (2,), int64, rows h and columns w of any lattice over it; it returns `transmission` (1, 1, h, w), `airlight` (1, 3),
     `density` (1,) and `terms` (1, 3, 5). A run's rehazing.safetensors becomes a graph that takes `view`, `density` and
-    `airlight`, and gives `depth` (1, 1, H / s, W / s), s the lattice stride, and `residual` (1, 3, H, W). Weights are
-    stored in half precision, or, where that costs more than 0.005, as it may in a network hardly trained, in single.
+    `airlight`, and returns `depth` (1, 1, H / s, W / s), s the lattice stride, and `residual` (1, 3, H, W). Weights are
+    stored in half precision, or in single where that costs more than 0.005, as it may in a barely trained network.
 
-    Raises UsageError for a view size that is no such multiple or a target that exists, NedrError when onnxruntime and
-    torch differ by more than 0.005 at any of three sizes; the target is then left as it was.
+    Raises UsageError for any other view size or an existing target, NedrError when onnxruntime and torch differ by more
+    than 0.005 at any of three sizes; the target is then unchanged.
     """
     if view % VIEW_MULTIPLE or view < SMALLEST_VIEW:
-        raise UsageError(f"expected a view of a multiple of {VIEW_MULTIPLE}, {SMALLEST_VIEW} at least, found {view}")
+        raise UsageError(f"expected a view of a multiple of {VIEW_MULTIPLE}, at least {SMALLEST_VIEW}, found {view}")
     for half in (True, False):
         graph, parity = compared(source, view, half=half)
         worst = max(parity, key=lambda row: row.largest_difference)
@@ -100,7 +100,7 @@ def export(source: str | Path, target: str | Path, *, view: int = 256, overwrite
 
 
 def compared(source: str | Path, view: int, *, half: bool) -> tuple[bytes, list[Parity]]:
-    """Published weights as ONNX, and how far that is from torch at each of the sizes."""
+    """Published weights as ONNX, and how much that differs from torch at each size."""
     graph = to_onnx(load_published(source), view, half=half)
     model = load_published(source).requires_grad_(False)
     sizes = zip(PARITY_SIZES, PARITY_STRIDES, strict=True)
@@ -108,7 +108,7 @@ def compared(source: str | Path, view: int, *, half: bool) -> tuple[bytes, list[
 
 
 def with_views(graph: bytes, views: dict[str, int]) -> bytes:
-    """An ONNX file that says how many views its network has learnt from, as `nedr.views`, if that is known."""
+    """An ONNX file that states how many views its network has learnt from, as `nedr.views`, if known."""
     import onnx
 
     model = onnx.load_from_string(graph)
@@ -126,12 +126,12 @@ def fold_norms(model: nn.Module) -> None:
 
 
 def graph_of(model: NeDR | Rehazing) -> Graph:
-    """What goes into a network's file and comes out."""
+    """The inputs and outputs of a network's file."""
     return DEHAZING if isinstance(model, NeDR) else REHAZING
 
 
 def example(graph: Graph, height: int, width: int, stride: float = 4.0) -> tuple[Tensor, ...]:
-    """Inputs of a graph, random and the same for the same size; the lattice is that of `stride`."""
+    """Random inputs of a graph, always the same for one size; the lattice is that of `stride`."""
     generator = torch.Generator().manual_seed(height * width)
     shapes = {"view": (1, 3, height, width), "density": (1,), "airlight": (1, 3)}
     values = {name: torch.rand(shape, generator=generator) for name, shape in shapes.items()}
@@ -140,18 +140,18 @@ def example(graph: Graph, height: int, width: int, stride: float = 4.0) -> tuple
 
 
 def callable_of(model: NeDR | Rehazing) -> nn.Module:
-    """The module whose call is the graph: its inputs in, its outputs out."""
+    """The module with the graph's inputs and outputs."""
     return Asked(model) if isinstance(model, NeDR) else model
 
 
 def to_onnx(model: NeDR | Rehazing, view: int, *, half: bool = True) -> bytes:
-    """The network as an ONNX file for views of any size, in half precision or not; `model` is folded in place."""
+    """The network as an ONNX file for views of any size, in half precision or not; folds `model` in place."""
     import onnx
 
     fold_norms(model.requires_grad_(False))
     buffer, names = io.BytesIO(), graph_of(model)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # tracing warns wherever a shape is read, and each reading here is meant
+        warnings.simplefilter("ignore")  # tracing warns wherever a shape is read, which is intended here
         torch.onnx.export(
             callable_of(model),
             example(names, 192, 256),
@@ -171,13 +171,13 @@ def to_onnx(model: NeDR | Rehazing, view: int, *, half: bool = True) -> bytes:
 
 
 def metadata(model: NeDR | Rehazing, view: int) -> dict[str, str]:
-    """What a file says about itself."""
+    """A file's metadata."""
     said = {"nedr.version": __version__, "nedr.config": configuration.to_json(model.config), "nedr.view": str(view)}
     return said | ({"nedr.stride": str(model.config.lattice_stride)} if isinstance(model, NeDR) else {})
 
 
 def store_half(model: "onnx.ModelProto") -> None:
-    """Keep large weights in half precision, cast back when the graph is loaded: half the file, the same arithmetic."""
+    """Store large weights in half precision, cast back on loading: half the file size, the same arithmetic."""
     from onnx import TensorProto, helper, numpy_helper
 
     casts = []
@@ -193,7 +193,7 @@ def store_half(model: "onnx.ModelProto") -> None:
 
 
 def compare(model: NeDR | Rehazing, graph: bytes, height: int, width: int, stride: float) -> Parity:
-    """Run one random view through both and take the largest difference of any output."""
+    """Run one random view through both and return the largest difference of any output."""
     names = graph_of(model)
     inputs = example(names, height, width, stride)
     session = runtime().InferenceSession(graph, providers=["CPUExecutionProvider"])

@@ -1,4 +1,4 @@
-"""JPEG artefacts on tensors: the format's transform of blocks, quantisation and halved colour, without its coding."""
+"""JPEG artefacts on tensors: the block transform, quantisation and halved colour of JPEG, without entropy coding."""
 
 import math
 
@@ -29,7 +29,7 @@ YCBCR = ((0.299, 0.587, 0.114), (-0.168736, -0.331264, 0.5), (0.5, -0.418688, -0
 
 
 def compressed(images: Tensor, quality: Tensor) -> Tensor:
-    """What pictures (B, 3, H, W) in [0, 1] are after JPEG of a quality (B,) of 1 to 100; sides multiples of 16."""
+    """Pictures (B, 3, H, W) in [0, 1] after JPEG of quality (B,), 1 to 100; sides must be multiples of 16."""
     matrix = images.new_tensor(YCBCR)
     planes = torch.einsum("cd,bdhw->bchw", matrix, images * 255.0)
     luma = _quantised(planes[:, :1] - 128.0, _table(LUMA, quality)) + 128.0
@@ -40,13 +40,13 @@ def compressed(images: Tensor, quality: Tensor) -> Tensor:
 
 
 def _table(base: tuple[tuple[int, ...], ...], quality: Tensor) -> Tensor:
-    """Steps of quantisation (B, 8, 8), by the rule that libjpeg and its heirs share."""
+    """Quantisation steps (B, 8, 8), by the rule of libjpeg and its successors."""
     scale = torch.where(quality < 50, 5000.0 / quality, 200.0 - 2.0 * quality)
     return ((quality.new_tensor(base) * scale[:, None, None] + 50.0) / 100.0).floor().clamp(1.0, 255.0)
 
 
 def _quantised(planes: Tensor, table: Tensor) -> Tensor:
-    """Planes (B, C, H, W) with the transform of each block rounded to steps (B, 8, 8)."""
+    """Planes (B, C, H, W) with each block's transform rounded to steps (B, 8, 8)."""
     batch, channels, height, width = planes.shape
     blocks = planes.reshape(batch, channels, height // BLOCK, BLOCK, width // BLOCK, BLOCK).transpose(3, 4)
     transform, steps = _cosines(planes), table[:, None, None, None]

@@ -36,14 +36,14 @@ def fit(
     minutes: float = math.inf,
     compiled: bool = False,
 ) -> Path:
-    """Train, resuming from `paths.out` if a checkpoint is there; returns the file of the averaged weights.
+    """Train, resuming from a checkpoint in `paths.out` if there is one; return the file of the averaged weights.
 
     Logs every term, the throughput, validation PSNR per set and picture grids to TensorBoard under `paths.out`.
-    force: go on from a checkpoint also when its run was told otherwise, as of the seed, a loss or a rate.
-    minutes: stop after so long, with a checkpoint from which the same call goes on. compiled: `torch.compile` first.
+    force: resume even if the checkpoint's run had other settings, such as the seed, a loss or a rate.
+    minutes: stop after this time, with a checkpoint from which the same call resumes. compiled: `torch.compile` first.
 
-    Raises UsageError for unusable pictures or configuration and for a checkpoint of another one, NedrError when
-    training diverges, or ends in a state that is not worth keeping.
+    Raises UsageError for unusable pictures or configuration and for a checkpoint with other settings, NedrError when
+    training diverges or ends in a state that is not worth keeping.
     """
     from torch.utils.tensorboard import SummaryWriter
     from tqdm import tqdm
@@ -72,7 +72,7 @@ def fit(
 
 
 def log_terms(run: Run, terms: Mapping[str, Tensor], speed: float, log: "SummaryWriter") -> float:
-    """Write every term, its mean over all processes, and the views per second; returns the whole loss."""
+    """Write every term, its mean over all processes, and the views per second; return the total loss."""
     values = {name: mean_of_processes(run.fabric, value.detach()).item() for name, value in terms.items()}
     for name, value in (values | {"views_per_second": speed}).items() if run.fabric.is_global_zero else ():
         log.add_scalar(f"train/{name}", value, run.step)
@@ -80,7 +80,7 @@ def log_terms(run: Run, terms: Mapping[str, Tensor], speed: float, log: "Summary
 
 
 def stream(run: Run) -> Iterable[dict[str, Tensor]]:
-    """The batches that are left to a run, on its device. Raises UsageError for unusable pictures."""
+    """A run's remaining batches, on its device. Raises UsageError for unusable pictures."""
     config, paths, fabric = run.config, run.paths, run.fabric
     if paths.packed is None:
         share = batches(config, paths, run.step, rank=fabric.global_rank, world=fabric.world_size)
@@ -91,17 +91,17 @@ def stream(run: Run) -> Iterable[dict[str, Tensor]]:
 
 
 def finished(run: Run) -> Path:
-    """The file of the averaged weights after the last step. Raises NedrError if these are not worth keeping."""
+    """Save, and return the file of the averaged weights. Raises NedrError if these are not worth keeping."""
     run.save()
     file = run.paths.out / WEIGHTS
     if run.saved != run.step:
         kept = f"{file} holds those of step {run.saved}" if run.saved else "no weights were written"
-        raise NedrError(f"transmission was a constant at the last step, {run.step}: {kept}")
+        raise NedrError(f"transmission was constant at the last step, {run.step}: {kept}")
     return file
 
 
 def report(run: Run, batch: dict[str, Tensor], validation: Validation | None, log: Any) -> None:
-    """What happens only now and then: checkpoint, picture grid, validation."""
+    """What happens only every so many steps: checkpoint, picture grid, validation."""
     every, last = run.config.log, run.step == run.config.optim.steps
     if run.step % every.checkpoint == 0:
         run.save()

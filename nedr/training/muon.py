@@ -1,8 +1,8 @@
-"""Muon: momentum whose every matrix is made orthogonal, so that all directions of a kernel learn at one pace.
+"""Muon: momentum with every matrix made orthogonal, so that all directions of a kernel learn at the same pace.
 
 Jordan et al., "Muon: an optimizer for hidden layers in neural networks" (2024); the scale is that of Liu et al., "Muon
-is scalable for LLM training" (2025), by which AdamW's rates fit. torch has it for matrices alone; kernels are taken as
-matrices (outputs, inputs * height * width) here.
+is scalable for LLM training" (2025), which makes AdamW's rates fit. torch has it only for matrices; here kernels count
+as matrices (outputs, inputs * height * width).
 """
 
 from collections.abc import Callable
@@ -15,11 +15,11 @@ COEFFICIENTS = (3.4445, -4.7750, 2.0315)  # of the quintic iteration that drives
 ITERATIONS = 5
 MOMENTUM = 0.95
 LEAST_CHANNELS = 4
-RMS = 0.2  # of an update at a rate of 1: about AdamW's
+RMS = 0.2  # root mean square of an update at a rate of 1: about AdamW's
 
 
 def orthogonal(matrix: Tensor) -> Tensor:
-    """The matrix (m, n) with its singular values brought to about 1 (Newton-Schulz): same shape."""
+    """The matrix (m, n) with all singular values about 1 (Newton-Schulz): same shape."""
     a, b, c = COEFFICIENTS
     x: Tensor = matrix if matrix.shape[0] <= matrix.shape[1] else matrix.T
     x = x / x.norm().clamp_min(1e-7)
@@ -30,11 +30,11 @@ def orthogonal(matrix: Tensor) -> Tensor:
 
 
 class Muon(AdamW):
-    """AdamW whose groups marked `muon` take orthogonal steps of Nesterov momentum instead: kernels, and matrices."""
+    """AdamW whose groups marked `muon` take orthogonal steps of Nesterov momentum instead: kernels and matrices."""
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
-        """Move every parameter that has a gradient."""
+        """Update every parameter that has a gradient."""
         groups = self.param_groups
         self.param_groups = [group for group in groups if not group.get("muon")]
         loss: float | None = super().step(closure)
@@ -56,5 +56,5 @@ class Muon(AdamW):
 
 
 def is_kernel(parameter: Tensor) -> bool:
-    """Whether a parameter mixes channels: a matrix or kernel of several inputs and outputs, no depthwise one."""
+    """Whether a parameter mixes channels: a matrix or kernel of several inputs and outputs, not a depthwise one."""
     return parameter.dim() >= 2 and min(parameter.shape[:2]) >= LEAST_CHANNELS

@@ -1,7 +1,7 @@
-"""What lies on real pictures and says nothing of the haze behind: bars, frames, captions, dashboards, pillars, leaves.
+"""Things that cover real pictures and hide the haze behind: bars, frames, captions, dashboards, pillars, leaves.
 
 Training samples carry such things at random, so that a black pixel is not taken for a place without haze. Each `Draw`
-puts opaque pixels on a picture, uint8 (H, W, 3), and says where: uint8 (H, W), 255 where something lies.
+puts opaque pixels on a picture, uint8 (H, W, 3), and marks them in a mask: uint8 (H, W), 255 where covered.
 """
 
 from collections.abc import Callable
@@ -18,7 +18,7 @@ TEXTS = ("2026-03-14 07:41", "REC 00:12:45", "48 km/h", "CAM 2 NORTH", "N 47.376
 
 
 def occlude(image: Array, rng: np.random.Generator) -> tuple[Array, NDArray[np.bool_]]:
-    """`image`, float32 (H, W, 3) in [0, 1], with one to three things on it, and where they lie, bool (H, W)."""
+    """`image`, float32 (H, W, 3) in [0, 1], with one to three things on it, and where they are, bool (H, W)."""
     height, width = image.shape[:2]
     picture = Image.fromarray((image * 255.0 + 0.5).astype(np.uint8))
     covered = Image.new("L", (width, height))
@@ -36,7 +36,7 @@ def occlude(image: Array, rng: np.random.Generator) -> tuple[Array, NDArray[np.b
 
 
 def any_colour(rng: np.random.Generator) -> Colour:
-    """Mostly black or nearly, often white, sometimes grey or coloured."""
+    """Mostly black or nearly black, often white, sometimes grey or coloured."""
     kind = rng.random()
     if kind < 0.55:
         value = int(rng.integers(0, 30))
@@ -82,7 +82,7 @@ def _frame(on: ImageDraw.ImageDraw, mask: ImageDraw.ImageDraw, size: tuple[int, 
 
 
 def _line(on: ImageDraw.ImageDraw, mask: ImageDraw.ImageDraw, size: tuple[int, int], rng: np.random.Generator) -> None:
-    """A line right across, such as a cable, a pole or a bar of a gauge."""
+    """A line across the picture, such as a cable, a pole or a bar of a gauge."""
     width, height = size
     thick = max(1, round(rng.uniform(0.005, 0.04) * min(size)))
     if rng.random() < 0.5:
@@ -127,7 +127,7 @@ def _logo(on: ImageDraw.ImageDraw, mask: ImageDraw.ImageDraw, size: tuple[int, i
 def _dashboard(
     on: ImageDraw.ImageDraw, mask: ImageDraw.ImageDraw, size: tuple[int, int], rng: np.random.Generator
 ) -> None:
-    """A dashboard or a bonnet along the lower edge, its upper outline straight or bent."""
+    """A dashboard or a bonnet along the lower edge, its upper outline straight or curved."""
     width, height = size
     top, bend = height * (1.0 - rng.uniform(0.06, 0.32)), height * rng.uniform(-0.08, 0.12)
     tilt = height * rng.uniform(-0.06, 0.06) if rng.random() < 0.3 else 0.0
@@ -152,7 +152,7 @@ def _pillar(
 
 
 def _close(on: ImageDraw.ImageDraw, mask: ImageDraw.ImageDraw, size: tuple[int, int], rng: np.random.Generator) -> None:
-    """Something close by, a hand, a leaf, a head, a lens hood: a rough round shape that an edge cuts."""
+    """Something close by, a hand, a leaf, a head, a lens hood: a roughly round shape cut by an edge."""
     width, height = size
     angle = np.linspace(0.0, 2.0 * np.pi, 16, endpoint=False)
     radius = rng.uniform(0.08, 0.35) * min(size) * (1.0 + 0.35 * rng.uniform(-1.0, 1.0, 16))

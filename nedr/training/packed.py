@@ -1,10 +1,10 @@
-"""Training pictures in one small file: WebP of one square size, with their depth, for a machine lent for minutes.
+"""Training pictures in one small file: WebP of one square size, with their depth, for short-lived machines.
 
     >>> write("data.npz", sources(config, paths), side=256)
     >>> pack = read("data.npz", torch.device("cuda"))
 
-A view is a region of a picture brought to the view's size whatever its shape, so that nothing is lost by keeping
-every picture as a square.
+A view is a region of a picture scaled to the view's size, whatever its shape, so nothing is lost by storing every
+picture as a square.
 """
 
 import io
@@ -31,7 +31,7 @@ SIDE = 256
 LIMIT = 25_000_000  # bytes
 QUALITIES = (85, 75, 65, 55, 45, 35, 25)
 DEPTH_QUALITY = 60
-SAMPLED = 16  # one picture in so many says how large all of them will be
+SAMPLED = 16  # one picture in so many predicts the size of all
 WHOLE = (0.0, 0.0, 1.0, 1.0)
 STREAMS = ("pictures", "depths", "fars", "skies")
 
@@ -50,9 +50,9 @@ class Source(NamedTuple):
 class Pack:
     """Decoded pictures on a device, all uint8 and square.
 
-    pictures (N, 3, S, S); depths (N, 1, D, D), measured or drawn once for all; fars and skies (N, 1, D, D), zeros for
-    pictures without labels; measured (N,) bool; trust (N,) in [0, 1], how far a label's distance can be trusted, below
-    0 where there is none.
+    pictures (N, 3, S, S); depths (N, 1, D, D), measured or drawn once; fars and skies (N, 1, D, D), zeros for pictures
+    without labels; measured (N,) bool; trust (N,) in [0, 1], how far a label's distance can be trusted, below 0
+    without a label.
     """
 
     pictures: Tensor
@@ -64,7 +64,7 @@ class Pack:
 
 
 def sources(config: TrainConfig, paths: Paths) -> list[Source]:
-    """What a run of the warm-up would learn from. Raises UsageError when there is nothing."""
+    """The pictures that a warm-up run would learn from. Raises UsageError if there are none."""
     labels = sky_and_distance(paths.labels) if paths.labels else {}
     clear = list_images(paths.clear, config.data.exclude) if paths.clear else []
     found = [Source(p, None, labels.get(p.stem)) for p in clear if not held_out(p, config.data.holdout)]
@@ -83,16 +83,16 @@ def write(
     overwrite: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> int:
-    """Pack pictures into a file of at most `limit` bytes; returns the quality of WebP that allows it.
+    """Pack pictures into a file of at most `limit` bytes; return the WebP quality that allows it.
 
-    Raises UsageError when no quality does, or for a target that exists.
+    Raises UsageError when no quality does, or for an existing target.
     """
     for quality in QUALITIES[QUALITIES.index(_quality(pictures, side, limit)) :]:
         data = _packed(pictures, side, quality, progress)
         if len(data) <= limit:
             atomic.write(target, data, overwrite=overwrite)
             return quality
-    raise UsageError(f"{len(pictures)} pictures take {len(data):,} bytes: expected {limit:,} at most; pack fewer")
+    raise UsageError(f"{len(pictures)} pictures take {len(data):,} bytes: expected at most {limit:,}; pack fewer")
 
 
 def _packed(pictures: Sequence[Source], side: int, quality: int, progress: Callable[[int, int], None] | None) -> bytes:
@@ -126,7 +126,7 @@ def read(file: Path, device: torch.device) -> Pack:
 
 
 def _quality(pictures: Sequence[Source], side: int, limit: int) -> int:
-    """The best quality by which some of the pictures promise that all fit."""
+    """The best quality at which all pictures fit, judging by a sample."""
     sample = list(enumerate(pictures))[::SAMPLED]
     for quality in QUALITIES:
         sizes = [sum(map(len, _encoded(source, side, quality, index))) for index, source in sample]

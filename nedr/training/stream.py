@@ -1,4 +1,4 @@
-"""The samples of a run by number, step by step: the same for every process, and after every interruption."""
+"""The samples of a run by number, step by step: the same for any number of processes and after interruptions."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -27,9 +27,9 @@ from nedr.training.packed import read
 
 
 class Stream(Sampler[int]):
-    """The sample numbers that process `rank` of `world` sees in steps `start` to `stop`, `batch` in each step of all.
+    """The sample numbers that process `rank` of `world` sees in steps `start` to `stop`, `batch` per step over all.
 
-    A resumed run goes on with the very next picture, and any number of processes see the same pictures in a step.
+    A resumed run continues with the next picture, and any number of processes see the same pictures in a step.
     """
 
     def __init__(self, start: int, stop: int, batch: int, *, rank: int = 0, world: int = 1) -> None:
@@ -48,7 +48,7 @@ class Stream(Sampler[int]):
 
 
 def samples(config: TrainConfig, paths: Paths) -> Dataset[dict[str, Tensor]]:
-    """What the run learns from, by number. Raises UsageError for folders that are missing or empty."""
+    """What the run learns from, by number. Raises UsageError for missing or empty folders."""
     unpaired, seed = config.unpaired, config.seed
     if unpaired and unpaired.source == "its":
         if not paths.depth:
@@ -68,7 +68,7 @@ def samples(config: TrainConfig, paths: Paths) -> Dataset[dict[str, Tensor]]:
 
 
 def packed_samples(config: TrainConfig, file: Path, device: torch.device) -> DeviceHaze:
-    """What a run learns from packed pictures, drawn on a device. Raises UsageError for another stage than warm-up."""
+    """What a run learns from packed pictures, drawn on a device. Raises UsageError outside the warm-up."""
     if config.unpaired:
         raise UsageError("packed pictures are for the warm-up: the unpaired stage reads --hazy, --clear and --depth")
     return DeviceHaze(read(file, device), config.data, config.haze, seed=config.seed)
@@ -85,14 +85,14 @@ def first_views(config: TrainConfig, paths: Paths, *, count: int = 16) -> Tensor
 
 
 def views_until(config: TrainConfig, stop: int, stage: str) -> Counter[str]:
-    """How many views of each size the steps before `stop` hold, over all processes, named as `view_name` does."""
+    """How many views of each size the steps before `stop` have, over all processes, named by `view_name`."""
     batch, seed = config.data.batch, config.seed
     sizes = (view_size(config.data, seed, step * batch) for step in range(stop))
     return Counter({name: steps * batch for name, steps in Counter(view_name(stage, *s) for s in sizes).items()})
 
 
 def view_name(stage: str, height: int, width: int) -> str:
-    """What the views of a stage are counted under, upright and lying ones together: "warm-up 96x128"."""
+    """The name under which a stage's views are counted, portrait and landscape together: "warm-up 96x128"."""
     return f"{stage} {min(height, width)}x{max(height, width)}"
 
 

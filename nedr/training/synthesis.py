@@ -1,7 +1,7 @@
 """Haze on clear photographs: the scattering model, procedural depth, and the recipe that draws one training sample.
 
 Koschmieder: I(x) = J(x) t(x) + A (1 - t(x)), t(x) = exp(-beta d(x)). Images are float32 (H, W, 3) RGB in [0, 1], depth
-is float32 (H, W) in (0, 1] with the farthest point at 1, so that beta alone says how thick the haze is.
+is float32 (H, W) in (0, 1] with the farthest point at 1, so that beta alone determines how thick the haze is.
 """
 
 import io
@@ -19,7 +19,7 @@ Array = NDArray[np.float32]
 Range = tuple[float, float]
 
 GAMMA = np.float32(2.2)
-RIDGE = 0.02  # squared colour difference of J and A below which pixels hardly say what t is
+RIDGE = 0.02  # squared colour difference of J and A below which pixels hardly determine t
 
 
 @dataclass(frozen=True)
@@ -27,35 +27,35 @@ class HazeConfig:
     """What haze looks like; probabilities in [0, 1], ranges are uniform."""
 
     beta: Range = (0.3, 2.4)
-    beta_light: Range = (0.03, 1.0)  # drawn from instead, with probability `light`: most haze people meet is light
+    beta_light: Range = (0.03, 1.0)  # used instead, with probability `light`: most haze people meet is light
     light: float = 0.4
     airlight: Range = (0.65, 1.0)  # brightness of A
-    airlight_dark: Range = (0.25, 0.7)  # dusk, smoke: drawn from instead, with probability `dark`
+    airlight_dark: Range = (0.25, 0.7)  # dusk, smoke: used instead, with probability `dark`
     dark: float = 0.15
-    tint_slight: float = 0.3  # probability of A off grey by a few hundredths
+    tint_slight: float = 0.3  # probability of an A a few hundredths off grey
     tint_strong: float = 0.15  # probability of dusk blue or dust orange
     plain: float = 0.3  # probability of none of the next five: even haze of one colour, as outdoors by day
     patchy: float = 0.25  # probability that the haze itself is uneven
     ambient: float = 0.35  # probability that A is the scene's own light instead, as in rooms, woods and under cloud
-    cast: float = 0.15  # probability of lamps or dusk that colour scene and airlight alike, which is to stay
+    cast: float = 0.15  # probability of lamps or dusk that colour scene and airlight alike; this stays
     lit: float = 0.35  # probability that A varies over the picture: lit from a side, from above, by a lamp, or unevenly
     linear: float = 0.4  # probability that scene and airlight mix as light does, before the camera's gamma
-    occluded: float = 0.33  # probability that something lies on the picture: bars, captions, a dashboard (`occlusion`)
-    sky: float = 1.0  # what an open sky counts in the losses, where it is known
-    burnt: float = 0.12  # probability of a sky that outshines the haze before it, where a sky is known
-    fog: float = 0.04  # probability of dense fog before a dark scene, with lamps in it
+    occluded: float = 0.33  # probability that something covers the picture: bars, captions, a dashboard (`occlusion`)
+    sky: float = 1.0  # weight of an open sky in the losses, where it is known
+    burnt: float = 0.12  # probability of a sky that outshines the haze in front of it, where it is known
+    fog: float = 0.04  # probability of dense fog in front of a dark scene, with lamps in it
     aerial: float = 0.5  # probability that an unmeasured clear picture keeps some natural veil, as most outdoor ones do
     clear: float = 0.08  # probability of no haze at all, t = 1
     noise: float = 0.3  # probability of sensor noise, sigma up to 0.02
     jpeg: float = 0.35  # probability of JPEG artefacts, quality 40 to 95
-    exposure: float = 0.3  # probability of another gain, gamma and white balance of the clear picture
+    exposure: float = 0.3  # probability of another gain, gamma and white balance for the clear picture
 
 
 class HazySample(NamedTuple):
     """One supervised sample.
 
-    I and J (H, W, 3); t (H, W); A (3,), the mean of A(x); A(x) as `light` (H, W, 3); beta a scalar; and how much each
-    pixel may teach (H, W): nothing where something lies on the picture, less in the sky.
+    I and J (H, W, 3); t (H, W); A (3,), the mean of A(x); A(x) as `light` (H, W, 3); beta a scalar; and the
+    weight of each pixel (H, W): 0 where something covers the picture, less in the sky.
     """
 
     hazy: Array
@@ -85,7 +85,7 @@ def add_linear_haze(clear: Array, transmission: Array, airlight: Array) -> Array
 
 
 def apparent_transmission(hazy: Array, clear: Array, airlight: Array, transmission: Array) -> Array:
-    """The t (H, W) in (0, 1] with which J t + A (1 - t) explains pixel values best, the given t where J is near A."""
+    """The t (H, W) in (0, 1] with which J t + A (1 - t) best explains pixel values; the given t where J is near A."""
     off, seen = clear - airlight, hazy - airlight
     fitted = ((off * seen).sum(-1) + RIDGE * transmission) / (np.square(off).sum(-1) + RIDGE)
     return np.asarray(fitted.clip(0.01, 1.0), np.float32)
@@ -131,14 +131,14 @@ def uneven_light(airlight: Array, height: int, width: int, rng: np.random.Genera
 def labelled_depth(image: Array, far: Array, sky: Array, rng: np.random.Generator) -> Array:
     """Depth (H, W) in (0, 1] of an outdoor picture from its relative distance and sky, both (H, W) in [0, 1].
 
-    d = near / (1 - (1 - near) 0.92 far), guided by the picture (He & Sun 2013). `near` is the nearest thing's share of
-    the farthest's distance: small in a street, large from a hill. The sky is at 1, or nearer the higher it is, as haze
-    that lies on the ground is thinner upwards.
+    d = near / (1 - (1 - near) 0.92 far), guided by the picture (He & Sun 2013). `near` is the distance of the nearest
+    thing relative to the farthest: small in a street, large from a hill. The sky is at 1, or nearer the higher it is,
+    since haze on the ground thins upwards.
     """
     near = rng.uniform(0.06, 0.25) if rng.random() < 0.75 else rng.uniform(0.25, 0.8)
     depth = near / (1.0 - (1.0 - near) * 0.92 * far)
     depth = guided(image.mean(axis=-1), depth.astype(np.float32), max(2, image.shape[1] // 32))
-    skyline = float(depth[sky < 0.5].max(initial=1e-3))  # the farthest that is not sky, which lies before it
+    skyline = float(depth[sky < 0.5].max(initial=1e-3))  # the farthest that is not sky
     reach = rng.uniform(0.6, 1.0) / skyline if (sky < 0.5).any() else 1.0
     shallow = rng.uniform(0.0, 0.8) if rng.random() < 0.6 else 0.0
     above = 1.0 - shallow * heights(sky)
@@ -146,7 +146,7 @@ def labelled_depth(image: Array, far: Array, sky: Array, rng: np.random.Generato
 
 
 def heights(sky: Array) -> Array:
-    """How high each row lies above the lowest sky (H, 1), 0 there and below, 1 at the upper edge; sky (H, W)."""
+    """How high each row is above the lowest sky (H, 1): 0 there and below, 1 at the upper edge; sky (H, W)."""
     rows = np.flatnonzero((sky >= 0.5).any(axis=1))
     lowest = int(rows[-1]) + 1 if rows.size else 1
     return (1.0 - np.arange(len(sky), dtype=np.float32) / np.float32(lowest)).clip(0.0, 1.0)[:, None]
@@ -174,7 +174,7 @@ def segments(image: Array, rng: np.random.Generator) -> NDArray[np.int64]:
 
 
 def sky(image: Array) -> NDArray[np.bool_]:
-    """Where a picture shows open sky: bright, smooth, not warm, and joined to the upper border; (H, W) bool."""
+    """Where a picture shows open sky: bright, smooth, not warm, and connected to the upper border; (H, W) bool."""
     from scipy import ndimage
 
     brightness = image.mean(axis=-1)
@@ -206,10 +206,10 @@ def layout_depth(height: int, width: int, rng: np.random.Generator) -> Array:
 
 
 def procedural_depth(image: Array, rng: np.random.Generator) -> Array:
-    """Draw a plausible depth (H, W) in (0, 1] for a picture nobody measured.
+    """Draw a plausible depth (H, W) in (0, 1] for a picture without measured depth.
 
     Regions of the picture stand on the layout's ground (depth of their lowest row), lie on it, or float anywhere;
-    sky is farthest. In half of the pictures nothing is near, as from a hill or through a long lens.
+    sky is farthest. In half the pictures nothing is near, as from a hill or through a long lens.
     """
     height, width = image.shape[:2]
     plane = layout_depth(height, width, rng)
@@ -246,9 +246,9 @@ def draw_airlight(config: HazeConfig, rng: np.random.Generator) -> Array:
 
 
 def ambient_airlight(clear: Array, rng: np.random.Generator) -> Array:
-    """A (3,) of haze that scatters what the scene itself sends: its mean colour, brighter, greyer or a little stronger.
+    """A (3,) of haze that scatters the scene's own light: its mean colour, brighter, greyer or a little stronger.
 
-    Such haze is often darker than the white things in it, and a pale wall is then no sign of haze.
+    Such haze is often darker than white things in it, and then a pale wall is not a sign of haze.
     """
     mean = clear.mean(axis=(0, 1))
     grey = mean.mean()
@@ -257,7 +257,7 @@ def ambient_airlight(clear: Array, rng: np.random.Generator) -> Array:
 
 
 def draw_cast(rng: np.random.Generator) -> Array:
-    """The colour of a scene's light (3,), its strongest channel at 1: mostly warm lamps, else a blue dusk."""
+    """The colour of a scene's light (3,), its strongest channel at 1: mostly warm lamps, otherwise a blue dusk."""
     warm = rng.random() < 0.7
     light = 1.0 - rng.uniform(0.1, 0.8) * np.array([0.0, rng.uniform(0.3, 0.6), 1.0])
     return np.asarray(light if warm else 1.0 - 0.6 * (1.0 - light[::-1]), np.float32)
@@ -271,7 +271,7 @@ def vary_exposure(image: Array, rng: np.random.Generator) -> Array:
 
 
 def aerial_veil(clear: Array, depth: Array, rng: np.random.Generator) -> Array:
-    """A clear picture as photographs show it: with a little natural haze that nobody would want removed."""
+    """A clear picture with the little natural haze of real photographs, which nobody would want removed."""
     veil = np.exp(-rng.uniform(0.0, 0.25) * (0.5 + 0.5 * depth)).astype(np.float32)
     return add_haze(clear, veil, np.full(3, rng.uniform(0.6, 1.0), np.float32))
 
@@ -291,9 +291,9 @@ def degrade(image: Array, config: HazeConfig, rng: np.random.Generator) -> Array
 def synthesise(
     clear: Array, depth: Array, config: HazeConfig, rng: np.random.Generator, *, sky: Array | None = None
 ) -> HazySample:
-    """Draw haze for a clear picture of known or drawn depth, both (H, W, ...), and say exactly what was drawn.
+    """Draw haze for a clear picture of known or drawn depth, both (H, W, ...), and return exactly what was drawn.
 
-    `sky` (H, W) in [0, 1] is where the picture shows open sky, if that is known.
+    `sky` (H, W) in [0, 1] is where the picture shows open sky, if known.
     """
     if rng.random() < config.plain:
         config = replace(config, patchy=0.0, ambient=0.0, cast=0.0, lit=0.0, linear=0.0, burnt=0.0, fog=0.0)
@@ -323,14 +323,14 @@ def synthesise(
 
 
 def draw_density(config: HazeConfig, rng: np.random.Generator, *, fog: bool) -> float:
-    """Draw beta: light, as most haze that people meet, or dense, or a fog in which little is left to see."""
+    """Draw beta: light, as most haze is, or dense, or a fog that leaves little to see."""
     if fog:
         return float(rng.uniform(1.5, 5.0))
     return float(rng.uniform(*(config.beta_light if rng.random() < config.light else config.beta)))
 
 
 def draw_transmission(depth: Array, density: float, config: HazeConfig, rng: np.random.Generator) -> Array:
-    """t (H, W) of haze that is even, or patchy: thicker in some places, or lying on the scene whatever its depth."""
+    """t (H, W) of haze that is even, or patchy: thicker in some places, or in front of the scene whatever its depth."""
     optical = density * depth
     if rng.random() < config.patchy:
         height, width = depth.shape
@@ -344,7 +344,7 @@ def draw_transmission(depth: Array, density: float, config: HazeConfig, rng: np.
 def put_on_top(
     hazy: Array, sky: Array | None, config: HazeConfig, rng: np.random.Generator, *, lamps: bool
 ) -> tuple[Array, Array]:
-    """What outshines or covers the haze, and the weight (H, W) that is left to each pixel."""
+    """Add what outshines or covers the haze; also return the remaining weight of each pixel (H, W)."""
     weight = np.ones(hazy.shape[:2], np.float32) if sky is None else (1.0 - (1.0 - config.sky) * sky).astype(np.float32)
     if sky is not None and rng.random() < config.burnt:
         white = rng.uniform(0.9, 1.0) * np.array([1.0, rng.uniform(0.97, 1.0), rng.uniform(0.93, 1.0)])

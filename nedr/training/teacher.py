@@ -1,9 +1,9 @@
-"""Mean teacher on real photographs: what the averaged weights find in one is the label of a changed copy of it.
+"""Mean teacher on real photographs: what the averaged weights find in one is the label for a changed copy of it.
 
 Tarvainen and Valpola, "Mean teachers are better role models" (2017); for haze, Fang et al., CORUN (2024). The teacher
-looks at the photograph, at its mirror image and at a smaller view, and says what they have in common; the student
-looks at a copy under more of the same haze, of another size and exposure. A label is kept only where it can be trusted
-without a truth: the result's dark channel is lower than the photograph's, and hardly anything in it clips.
+sees the photograph, its mirror image and a smaller view, and returns the mean; the student sees a copy with more of
+the same haze, of another size and exposure. A label is kept only if it can be trusted without a truth: the result's
+dark channel is lower than the photograph's, and hardly anything in it clips.
 """
 
 from collections.abc import Callable
@@ -18,18 +18,18 @@ from nedr.model.heads import airlight_at, dark_channel
 from nedr.model.nedr import VIEW_MULTIPLE, HazeEstimate, scene_radiance
 
 PATCH = 7  # of the dark channel
-CLIPPED = 0.01  # share of values outside [0, 1] from which a result is not trusted
-FALL = 0.01  # least fall of the mean dark channel
-GAIN, NOISE = 0.15, 0.02  # how far a copy's exposure and its pixels differ from the photograph's
-MORE = 0.6  # of the photograph's optical depth: the most that a copy's haze is thicker
+CLIPPED = 0.01  # share of values outside [0, 1] at which a result is no longer trusted
+FALL = 0.01  # least decrease of the mean dark channel
+GAIN, NOISE = 0.15, 0.02  # how much a copy's exposure and pixels differ from the photograph's
+MORE = 0.6  # of the photograph's optical depth: the most haze added to a copy
 SMALLER = 0.7  # size of the smaller view
 MIRRORED = (-1.0, 1.0, 1.0, -1.0, 1.0)  # signs of the terms of A(x) in a mirror image: odd in x or not
 
-Network = Callable[..., HazeEstimate]  # a view (B, 3, H, W) and the lattice on which t is asked for
+Network = Callable[..., HazeEstimate]  # a view (B, 3, H, W) and the lattice for t
 
 
 class Label(NamedTuple):
-    """What the teacher says, t and A(x) as in `HazeEstimate`, and which pictures it can be trusted on (B,)."""
+    """The teacher's t and A(x), as in `HazeEstimate`, and for which pictures they can be trusted (B,)."""
 
     transmission: Tensor
     airlight: Tensor
@@ -39,7 +39,7 @@ class Label(NamedTuple):
 
 @torch.no_grad()
 def label(teacher: Network, hazy: Tensor) -> Label:
-    """The teacher's labels of photographs (B, 3, H, W), t on the lattice it answers on: the mean of three looks."""
+    """The teacher's labels of photographs (B, 3, H, W), t on the teacher's lattice: the mean of three views."""
     first = teacher(hazy)
     lattice = (first.transmission.shape[-2], first.transmission.shape[-1])
     mirrored, small = teacher(hazy.flip(-1), lattice), teacher(smaller(hazy), lattice)
@@ -52,13 +52,13 @@ def label(teacher: Network, hazy: Tensor) -> Label:
 
 
 def smaller(view: Tensor) -> Tensor:
-    """The same pictures at about 0.7 of their size, sides still multiples of 32: (B, 3, H, W) -> (B, 3, h, w)."""
+    """The same pictures at about 0.7 times their size, sides still multiples of 32: (B, 3, H, W) -> (B, 3, h, w)."""
     sides = [max(2 * VIEW_MULTIPLE, VIEW_MULTIPLE * round(SMALLER * side / VIEW_MULTIPLE)) for side in view.shape[-2:]]
     return F.interpolate(view, sides, mode="bilinear", align_corners=False, antialias=True)
 
 
 def trusted(hazy: Tensor, clear: Tensor) -> Tensor:
-    """Whether results (B, 3, H, W), not clipped, are ones to learn from: (B,) bool."""
+    """Whether results (B, 3, H, W), not clipped, are good enough to learn from: (B,) bool."""
     outside = ((clear < 0.0) | (clear > 1.0)).float().mean(dim=(1, 2, 3))
     before, after = (dark_channel(x.clamp(0, 1), PATCH).mean(dim=(1, 2, 3)) for x in (hazy, clear))
     return (outside < CLIPPED) & (after < before - FALL)
@@ -73,7 +73,7 @@ class Copy(NamedTuple):
 
 
 def changed(hazy: Tensor, known: Label, seed: list[int]) -> Copy:
-    """Photographs under more of their own haze, I t^k + A (1 - t^k), darker, noisier and half of the time smaller."""
+    """Photographs with more of their own haze, I t^k + A (1 - t^k), darker, noisier and half the time smaller."""
     generator = torch.Generator().manual_seed(int(np.random.SeedSequence(seed).generate_state(1)[0]))
     draw = torch.rand(2, len(hazy), 1, 1, 1, generator=generator).to(hazy.device)
     shrinks = torch.rand(1, generator=generator).item() < 0.5
@@ -86,7 +86,7 @@ def changed(hazy: Tensor, known: Label, seed: list[int]) -> Copy:
 
 
 def loss(student: Network, hazy: Tensor, known: Label, seed: list[int]) -> Tensor:
-    """mean over trusted photographs of |t^ - t| + |J^ - J|, the student looking at changed copies; 0 without any."""
+    """mean over trusted photographs of |t^ - t| + |J^ - J|, the student seeing changed copies; 0 without any."""
     copy = changed(hazy, known, seed)
     found = student(copy.hazy, (known.transmission.shape[-2], known.transmission.shape[-1]))
     said = scene_radiance(copy.hazy, found.transmission, found.airlight, found.terms)

@@ -1,5 +1,5 @@
-"""Dehazing inside a pipeline of torch tensors: batches on their own device, the network and the pass over the pixels in
-torch. What is said of the whole picture, a few hundred numbers, passes through `HazeField`, as everywhere.
+"""Dehazing in a pipeline of torch tensors: batches on their own device, the network and the pass over the pixels in
+torch. The haze of a whole picture, a few hundred numbers, passes through `HazeField`, as everywhere.
 """
 
 from functools import lru_cache
@@ -22,17 +22,17 @@ from nedr.pictures.arrays import LUMA
 from nedr.training.checkpoint import load_published
 
 VIEW = 256
-_PATCH, _PATCHES = 16, 24  # of the noise, as `nedr.inference.view.noise_level` lays them
+_PATCH, _PATCHES = 16, 24  # for the noise, placed as in `nedr.inference.view.noise_level`
 
 
 class Dehaze(nn.Module):
-    """Removes haze from batches of pictures; the module and what it is given are on one device.
+    """Removes haze from batches of pictures; the module and its input must be on one device.
 
     weights: a .safetensors file of a training run, or a network itself;  rendering: as for `nedr.Dehazer`
-    view: long side in pixels of what the network sees, as the weights were made for
+    view: long side in pixels of what the network sees, for which the weights were made
 
-    Equal to `nedr.Dehazer` with the same weights as ONNX, within rounding, except that bars and frames are not looked
-    for. Nothing is learnt through it. Raises NedrError for another file, UsageError for networks that make haze.
+    Equals `nedr.Dehazer` with the same weights as ONNX, within rounding, except that it does not look for bars and
+    frames. It passes no gradients. Raises NedrError for another file, UsageError for networks that add haze.
     """
 
     def __init__(
@@ -41,7 +41,7 @@ class Dehaze(nn.Module):
         super().__init__()
         network = weights if isinstance(weights, NeDR) else load_published(str(weights))
         if not isinstance(network, NeDR):
-            raise UsageError(f"{weights} makes haze; expected weights that remove it")
+            raise UsageError(f"{weights} adds haze; expected weights that remove it")
         self.network = network.eval().requires_grad_(False)
         self.rendering, self.view = rendering or Rendering(), view
 
@@ -117,7 +117,7 @@ def cleared(picture: Tensor, medium: Medium) -> Tensor:
 
 
 def noise(green: Tensor) -> float:
-    """`nedr.inference.view.noise_level` of a picture's green (H, W), of which only the patches leave the device."""
+    """`nedr.inference.view.noise_level` of a picture's green (H, W), moving only the patches off the device."""
     if min(green.shape) < 2 * _PATCH * _PATCHES:
         return noise_level(green.cpu().numpy())
     rows, columns = (

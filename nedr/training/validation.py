@@ -1,4 +1,4 @@
-"""Dehazing PSNR on held-out pairs while a run goes on, through exactly what users get, and pictures to look at."""
+"""Dehazing PSNR on held-out pairs during a run, through exactly what users get, and pictures to look at."""
 
 from collections import defaultdict
 from collections.abc import Iterator
@@ -20,7 +20,7 @@ VIEW = 256
 
 
 class TorchNetwork:
-    """A network in training, as a Dehazer takes it."""
+    """A network in training, in the form that a Dehazer takes."""
 
     def __init__(self, model: NeDR, view: int = VIEW) -> None:
         self.model, self.view, self.stride = model, view, model.config.lattice_stride
@@ -45,7 +45,7 @@ class Validation:
         return (read_pair(pair)[0] for pair in self.pairs)
 
     def scores(self, model: NeDR) -> dict[str, float]:
-        """Mean PSNR per set, in dB; the model is left in the mode it came in."""
+        """Mean PSNR per set, in dB; the model keeps its mode."""
         training = model.training
         dehazer = Dehazer(TorchNetwork(model.eval()), threads=1)
         values = defaultdict(list)

@@ -49,7 +49,7 @@ def rate_factor(step: int, config: OptimConfig) -> float:
 
 
 def build_model(config: NeDRConfig, init: Path | None) -> NeDR:
-    """A network from published weights, or from scratch with the encoder's ImageNet start where one is published."""
+    """A network from published weights, or from scratch, with the encoder's ImageNet start where one is published."""
     if init is not None and is_first_format(init):
         model = NeDR(config)
         model.encoder.load_state_dict(encoder_of(init))
@@ -57,7 +57,7 @@ def build_model(config: NeDRConfig, init: Path | None) -> NeDR:
     if init is not None:
         model = load_weights(init)
         if model.config != config:
-            raise UsageError(f"{init} holds a network of another configuration than this run's [model] table")
+            raise UsageError(f"{init} holds a network with another configuration than this run's [model] table")
         return model
     model = NeDR(config)
     if config.encoder == "lite0":
@@ -75,7 +75,7 @@ def imagenet() -> dict[str, Tensor]:
 
 
 def build_optimizer(model: NeDR | DepthNet, config: OptimConfig, *others: nn.Module) -> torch.optim.Optimizer:
-    """AdamW with a lower rate for the pretrained encoder: its group is the first, all the rest the second."""
+    """AdamW with a lower rate for the pretrained encoder: its group comes first, then the rest."""
     encoder = list(model.encoder.parameters())
     known = {id(p) for p in encoder}
     rest = [p for module in (model, *others) for p in module.parameters() if id(p) not in known]
@@ -87,7 +87,7 @@ def build_optimizer(model: NeDR | DepthNet, config: OptimConfig, *others: nn.Mod
 
 
 def draw_lattice(view: torch.Size, strides: tuple[float, float], seed: int, step: int) -> tuple[int, int]:
-    """The size of the lattice on which step `step` asks for t of views (B, 3, H, W): any ratio between the strides."""
+    """The size of the lattice for t of views (B, 3, H, W) in step `step`: any ratio between the strides."""
     low, high = np.log(strides)
     stride = np.exp(np.random.default_rng([seed, 4, step]).uniform(low, high))
     return max(4, round(view[-2] / stride)), max(4, round(view[-1] / stride))
@@ -96,7 +96,7 @@ def draw_lattice(view: torch.Size, strides: tuple[float, float], seed: int, step
 def warmup_losses(
     model: NeDR, batch: dict[str, Tensor], weights: LossConfig, lattice: tuple[int, int] | None = None
 ) -> dict[str, Tensor]:
-    """Supervised terms of one batch, weighted, under their names; t is asked for on `lattice`."""
+    """The weighted, supervised terms of one batch by name, with t on `lattice`."""
     estimate = model(batch["hazy"].contiguous(memory_format=torch.channels_last), lattice)
     radiance = scene_radiance(batch["hazy"], estimate.transmission, estimate.airlight, estimate.terms)
     size = estimate.transmission.shape[-2:]
@@ -114,7 +114,7 @@ def warmup_losses(
 
 
 class Run:
-    """One training run: everything that a checkpoint holds, and the step that moves it."""
+    """One training run: everything that a checkpoint holds, and the step that advances it."""
 
     stage = "warm-up"
 
@@ -131,10 +131,10 @@ class Run:
         self.average = AveragedModel(self.model, multi_avg_fn=get_ema_multi_avg_fn(config.optim.ema))  # type: ignore[no-untyped-call]
         self.optimizer = self.ready(build_optimizer(self.model, config.optim))
         self.step = 0
-        self.saved: int | None = None  # the step that the files hold
+        self.saved: int | None = None  # the step that the files are from
 
     def placed(self, module: Module) -> Module:
-        """A network where the run computes, laid out as convolutions like it."""
+        """A network on the run's device, in the memory format that suits convolutions."""
         return module.to(self.fabric.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
     def ready(self, optimizer: torch.optim.Optimizer) -> torch.optim.Optimizer:
@@ -155,27 +155,27 @@ class Run:
 
     @property
     def averaged(self) -> NeDR:
-        """The network with averaged weights: the one that is looked at, scored and published."""
+        """The network with averaged weights: the one that is inspected, scored and published."""
         model: NeDR = self.average.module  # type: ignore[assignment]
         return model
 
     def resume(self, path: Path, *, force: bool = False) -> None:
-        """Go on from a checkpoint.
+        """Resume from a checkpoint.
 
-        Raises UsageError when its run was told otherwise than this one, unless forced, NedrError when it does not fit.
+        Raises UsageError when its run had other settings, unless forced, NedrError when it does not fit.
         """
         state = load_checkpoint(path)
         changes = configuration.changes(state["config"], self.config, where=str(path))
         if changes and not force:
             more = f" and {len(changes) - 5} more" if len(changes) > 5 else ""
             raise UsageError(
-                f"{path} is of a run with {', '.join(changes[:5])}{more}; choose another --out, or --force this one to "
-                "go on as it is told now"
+                f"{path} is from a run with {', '.join(changes[:5])}{more}; choose another --out, or --force this one "
+                "to continue with the new settings"
             )
         try:
             self.load(state)
         except (KeyError, RuntimeError, ValueError) as error:
-            raise NedrError(f"{path} is of another run than this: {error}; choose another --out") from error
+            raise NedrError(f"{path} is from a different run: {error}; choose another --out") from error
 
     def load(self, state: dict[str, Any]) -> None:
         """Take over what `state` gave."""
@@ -186,11 +186,11 @@ class Run:
         self.step = self.saved = state["step"]
         if "views" in state:
             self.views = Counter(state["views"])
-        else:  # of a version that did not count
+        else:  # from a version that did not count
             self.views += views_until(self.config, self.step, self.stage)
 
     def advance(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        """One optimiser step; returns every term and their total. Raises NedrError when the loss is not a number."""
+        """One optimiser step; returns every term and their total. Raises NedrError when the loss is not finite."""
         self.learning()
         with self.fabric.autocast():
             terms = warmup_losses(self.model, batch, self.config.loss, self.lattice(batch))
@@ -199,23 +199,23 @@ class Run:
         return {"total": total, **terms}
 
     def learning(self) -> None:
-        """Let the network learn in this step, its encoder only if it is its turn."""
+        """Let the network learn in this step, its encoder only in its turn."""
         self.model.train()
         optim = self.config.optim
         self.model.encoder.requires_grad_(self.step >= optim.frozen and self.step % optim.encoder_every == 0)
 
     def lattice(self, batch: dict[str, Tensor]) -> tuple[int, int]:
-        """The size of the lattice on which this step asks for t."""
+        """The size of this step's lattice for t."""
         return draw_lattice(batch["hazy"].shape, self.config.data.strides, self.config.seed, self.step)
 
     def descend(
         self, terms: dict[str, Tensor], optimizer: torch.optim.Optimizer, *modules: nn.Module, scale: float = 1.0
     ) -> Tensor:
-        """Move `modules` down the sum of `terms`, at `scale` times the run's rates; returns the sum."""
+        """Move `modules` down the sum of `terms`, at `scale` times the run's rates; return the sum."""
         total = torch.stack(list(terms.values())).sum()
         if not torch.isfinite(total):
             raise NedrError(
-                f"the loss is {total.item()} at step {self.step}: the last checkpoint is good; lower the rate"
+                f"the loss is {total.item()} at step {self.step}: the last checkpoint is still good; lower the rate"
             )
         optim, factor = self.config.optim, scale * rate_factor(self.step, self.config.optim)
         for group in optimizer.param_groups:
@@ -230,7 +230,7 @@ class Run:
         return total.detach()
 
     def advanced(self, batch: dict[str, Tensor]) -> None:
-        """A step is done: move the averaged weights along, count what was seen."""
+        """Finish a step: update the averaged weights, count the views."""
         self.average.update_parameters(self.model)
         self.count(batch)
 
@@ -253,7 +253,7 @@ class Run:
 
 
 def compact(state: dict[str, Any]) -> dict[str, Any]:
-    """An optimizer's state with its moments in bfloat16: a checkpoint that travels between machines stays small."""
+    """An optimizer's state with its moments in bfloat16: a checkpoint that is moved between machines stays small."""
     moments = {
         index: {
             name: value.bfloat16() if isinstance(value, Tensor) and value.dim() else value
@@ -275,5 +275,5 @@ def share_gradients(fabric: Fabric, modules: Iterable[nn.Module]) -> None:
 
 
 def mean_of_processes(fabric: Fabric, value: Tensor) -> Tensor:
-    """The mean of what every process has of a tensor; all of them must ask."""
+    """The mean of a tensor over all processes; every one of them must call this."""
     return fabric.all_reduce(value, reduce_op="mean")  # type: ignore[return-value]

@@ -1,3 +1,3 @@
-"""Videos: a file of many pictures goes in, the same file without haze comes out, steady over time, with its
-sound and metadata. Imports `inference`, `pictures` and `errors`.
+"""Videos: a video goes in, the same video without haze comes out, free of flicker, with its sound and metadata.
+Imports `inference`, `pictures` and `errors`.
 """

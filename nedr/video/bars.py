@@ -1,6 +1,4 @@
-"""The bars around a video, found over several of its frames: one dark scene makes none, and one that comes later counts
-from there.
-"""
+"""The bars around a video, compared over several frames: a dark scene makes none, a later bar counts from its start."""
 
 from collections import deque
 
@@ -13,7 +11,7 @@ RECENT = 5
 
 
 class BarFollower:
-    """What the latest frames agree on; a cut starts afresh, and dark frames, which hide where bars end, say nothing."""
+    """The bars that the latest frames agree on. A cut restarts the search; dark frames hide bars and are skipped."""
 
     def __init__(self) -> None:
         self._recent: deque[Borders] = deque(maxlen=RECENT)
@@ -22,7 +20,7 @@ class BarFollower:
 
     @property
     def widths(self) -> dict[Side, int]:
-        """Widths in pixels of the bars at the latest frame, by side."""
+        """Bar widths in pixels at the latest frame, by side."""
         return {} if self._known is None else self._known.widths
 
     def follow(self, picture: Array, cells: Floats) -> Borders:

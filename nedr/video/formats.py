@@ -1,4 +1,4 @@
-"""What counts as a video, what it can be written as, and how: names and numbers only, nothing is decoded here."""
+"""Which files count as videos and how they can be written: names and numbers only, nothing is decoded here."""
 
 import os
 import re
@@ -19,12 +19,12 @@ CONTAINERS = {
     ".mts": "mpegts",
     ".m2ts": "mpegts",
 }
-"""File name suffixes (lower case, with the dot) of videos that can be written, and the containers they stand for."""
+"""File name suffixes (lower case, with the dot) of videos that can be written, and their containers."""
 
 READ_ONLY = dict.fromkeys((".mpg", ".mpeg", ".flv", ".insv", ".lrv", ".mjpeg", ".y4m", ".h264", ".hevc"), ".mp4")
 READ_ONLY |= dict.fromkeys((".vob", ".wmv", ".asf", ".ogv"), ".mkv")
 READ_ONLY |= dict.fromkeys((".3gp", ".3g2", ".mxf", ".dv"), ".mov")
-"""Suffixes of videos that can be read, and of what they become unless told otherwise: what holds their usual sound."""
+"""Suffixes of videos that can only be read, and of their results by default: a container for their usual sound."""
 
 _SIGNATURES = re.compile(
     rb"....ftyp(?!avif|avis|heic|heix|hevc|heim|heis|mif1|msf1|crx )|....moov|\x1aE\xdf\xa3|RIFF....AVI |FLV\x01"
@@ -35,9 +35,9 @@ _SIGNATURES = re.compile(
 
 @dataclass(frozen=True)
 class Codec:
-    """An encoder: its name in FFmpeg, its constant quality (smaller is better) and the largest, what else it is told.
+    """An encoder: its name in FFmpeg, its constant quality (smaller is better) and the largest, its other options.
 
-    quality: None for an encoder that has none to choose.
+    quality: None for an encoder without this setting.
     """
 
     encoder: str
@@ -54,27 +54,27 @@ CODECS = {
     "prores": Codec("prores_ks", None, 0, (("profile", "hq"),)),
     "ffv1": Codec("ffv1", None, 0, (("level", "3"), ("slicecrc", "1"))),
 }
-"""What --codec can be: for every player, smaller, for the web (two), for editing, without any loss."""
+"""Values of --codec: for every player, smaller, for the web (two), for editing, lossless."""
 
 _USUAL = {".webm": ("vp9", "av1"), ".avi": ("h264", "h264")}  # for 8 bits, for more
 
 CHROMAS = ("420", "422", "444")
-"""How densely colour may be stored: 4:2:0, which everything plays, to 4:4:4, which loses nothing."""
+"""How densely colour is stored: from 4:2:0, which everything plays, to 4:4:4, which loses nothing."""
 
 DROPPABLE = ("audio", "subtitle", "data", "attachment", "video")
-"""Kinds of streams that may be left out; "video" means those beside the main one, and covers."""
+"""Kinds of streams that can be left out; "video" means all but the main one, and covers."""
 
 
 @dataclass(frozen=True)
 class Encoding:
-    """Which part of a video is dehazed, how it is compressed, and what of it is left out.
+    """Which part of a video is dehazed, how it is compressed, and which streams are left out.
 
-    start, end: seconds from the video's beginning, None for all of it;  codec: a key of CODECS, None for what suits
-    the container and the depth;  crf: constant quality, None for the codec's own
-    chroma: how densely colour is stored, one of CHROMAS, None for the video's own, 4:2:0 where it is RGB or of odd size
-    deinterlace: make whole frames of interlaced ones
-    drop: kinds of streams of DROPPABLE, or their numbers in the file, that are left out
-    every: where nothing changes, haze is looked for in every so many frames and interpolated between
+    start, end: seconds from the video's start, None for no limit;  codec: a key of CODECS, None for one that suits
+    the container and the bit depth;  crf: constant quality, None for the codec's own
+    chroma: how densely colour is stored, one of CHROMAS, None for the video's own, 4:2:0 for RGB and odd sizes
+    deinterlace: turn interlaced frames into progressive ones
+    drop: the streams to leave out, by kind (DROPPABLE) or by number in the file
+    every: while nothing changes, estimate the haze only in every so many frames and interpolate between them
 
     Raises UsageError for values that cannot be used.
     """
@@ -90,37 +90,37 @@ class Encoding:
 
     def __post_init__(self) -> None:
         if self.start is not None and self.end is not None and self.end <= self.start:
-            raise UsageError(f"the end, {self.end:g} s, must lie behind the start, {self.start:g} s")
+            raise UsageError(f"the end, {self.end:g} s, must be after the start, {self.start:g} s")
         if min(self.start or 0, self.end or 0) < 0:
             raise UsageError("expected a start and an end of 0 seconds or more")
         if self.codec is not None and self.codec not in CODECS:
-            raise UsageError(f"expected a codec of {', '.join(CODECS)}, found {self.codec!r}")
+            raise UsageError(f"expected a codec among {', '.join(CODECS)}, found {self.codec!r}")
         if self.chroma is not None and self.chroma not in CHROMAS:
-            raise UsageError(f"expected a chroma of {', '.join(CHROMAS)}, found {self.chroma!r}")
+            raise UsageError(f"expected a chroma among {', '.join(CHROMAS)}, found {self.chroma!r}")
         if unknown := [name for name in self.drop if name not in DROPPABLE and not name.isdecimal()]:
-            raise UsageError(f"expected {', '.join(DROPPABLE)} or a number to leave out, found {unknown[0]!r}")
+            raise UsageError(f"expected {', '.join(DROPPABLE)} or a stream's number to leave out, found {unknown[0]!r}")
         if self.every < 1:
             raise UsageError(f"expected every frame or every 2nd or more, found every {self.every}")
 
     @property
     def span(self) -> tuple[Fraction, Fraction | None]:
-        """The part in seconds, as exact as a frame's time stamp: 0.2 means the frame at 1/5, not the one behind it."""
+        """The part in seconds, as exact as a frame's time stamp: 0.2 means the frame at 1/5, not the next one."""
         start, end = (None if at is None else Fraction(at).limit_denominator(10**6) for at in (self.start, self.end))
         return start or Fraction(0), end
 
     def chosen(self, suffix: str, bits: int) -> Codec:
-        """The codec for a container and a depth. Raises UsageError for a quality that it does not have."""
+        """The codec for a container and a bit depth. Raises UsageError for a quality outside its range."""
         usual, deep = _USUAL.get(suffix, ("h264", "hevc"))
         name = self.codec or (deep if bits > 8 else usual)
         codec = CODECS[name]
         if self.crf is not None and not (codec.quality is not None and self.crf <= codec.worst):
-            known = "has no --crf" if codec.quality is None else f"knows --crf 0 to {codec.worst}"
+            known = "takes no --crf" if codec.quality is None else f"takes --crf 0 to {codec.worst}"
             raise UsageError(f"{name} {known}, found {self.crf}")
         return codec
 
 
 def is_video(path: str | Path) -> bool:
-    """Whether a file is to be treated as a video: by its suffix, or without a known one by its first bytes."""
+    """Whether to treat a file as a video: by its suffix or, if that is unknown, by its first bytes."""
     from nedr.pictures import images
 
     suffix = Path(path).suffix.lower()
@@ -136,19 +136,19 @@ def is_video(path: str | Path) -> bool:
 
 
 def result_suffix(video: Path) -> str:
-    """The suffix of what a video becomes where nothing else is said: its own, if that can be written."""
+    """The default suffix of a video's result: its own, if that can be written."""
     return video.suffix if video.suffix.lower() in CONTAINERS else READ_ONLY.get(video.suffix.lower(), ".mp4")
 
 
 def check_output(output: str | Path) -> None:
-    """Raises UsageError unless the name of an output asks for a container that can be written."""
+    """Raise UsageError unless an output's suffix names a container that can be written."""
     if Path(output).suffix.lower() not in CONTAINERS:
         known = " ".join(CONTAINERS)
-        raise UsageError(f"{output}: expected a suffix of {known} for a video, or a {os.sep} at its end for a folder")
+        raise UsageError(f"{output}: expected a suffix of {known} for a video, or a {os.sep} at the end for a folder")
 
 
 def seconds(text: str) -> float:
-    """Seconds of 90, 1:30 or 0:01:30.5. Raises UsageError for anything else."""
+    """Seconds from a time such as 90, 1:30 or 0:01:30.5. Raises UsageError for anything else."""
     if not re.fullmatch(r"(\d+:){0,2}\d+(\.\d*)?", text):
         raise UsageError(f"expected a time such as 90, 1:30 or 0:01:30.5, found {text!r}")
     total = 0.0

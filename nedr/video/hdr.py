@@ -1,6 +1,6 @@
-"""What a video says of the display that it was graded on and of its brightest light, handed on to the encoder.
+"""The display that a video was graded on and its brightest light, passed on to the encoder.
 
-ITU-R BT.2020 pictures in PQ look as meant only beside these: SMPTE ST 2086 (mastering display) and CTA-861.3 (the
+ITU-R BT.2020 pictures in PQ look as intended only with these: SMPTE ST 2086 (mastering display) and CTA-861.3 (the
 content's light level).
 """
 
@@ -10,16 +10,16 @@ from fractions import Fraction
 from typing import Any
 
 ENCODERS = ("libx264", "libx265", "libsvtav1")
-"""Encoders that can be told."""
+"""Encoders that can pass them on."""
 
 _DISPLAY, _LIGHT = "MASTERING_DISPLAY_METADATA", "CONTENT_LIGHT_LEVEL"
 _COLOUR_UNIT, _LIGHT_UNIT = 50_000, 10_000
 
 
 def options(side_data: Mapping[Any, Any], encoder: str) -> dict[str, str]:
-    """What an encoder is told of a frame's side data, as it wants it; nothing for what the frame does not say.
+    """A frame's side data as an encoder's options; nothing for what the frame does not state.
 
-    Raises KeyError for an encoder that cannot be told.
+    Raises KeyError for an encoder that is not in ENCODERS.
     """
     name, display, light = {
         "libx264": ("x264-params", "mastering-display", "cll"),
@@ -35,12 +35,12 @@ def options(side_data: Mapping[Any, Any], encoder: str) -> dict[str, str]:
 
 
 def is_stated(side_data: Mapping[Any, Any]) -> bool:
-    """Whether a frame says anything of this."""
+    """Whether a frame states either."""
     return side_data.get(_DISPLAY) is not None or side_data.get(_LIGHT) is not None
 
 
 def _display(data: bytes, encoder: str) -> str:
-    """FFmpeg's AVMasteringDisplayMetadata as G(x,y)B(x,y)R(x,y)WP(x,y)L(max,min); empty unless it is complete."""
+    """FFmpeg's AVMasteringDisplayMetadata as G(x,y)B(x,y)R(x,y)WP(x,y)L(max,min); empty if incomplete."""
     numbers = struct.unpack_from("=20i2i", data)
     if not all(numbers[20:]) or not all(numbers[1:20:2]):
         return ""

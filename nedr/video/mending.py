@@ -1,4 +1,4 @@
-"""Frames as they were meant: at even times where a container keeps none, repeated where it says so, not interlaced."""
+"""Frames as they were meant: with times where a container stores none, repeated where it says so, not interlaced."""
 
 from collections import deque
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ from av.video.stream import VideoStream
 
 
 class Repair:
-    """Frames of AVI and Ogg at their times: AVI keeps those of packets alone, Theora says of some that they stay."""
+    """Gives frames of AVI and Ogg their times: AVI stores times only for packets, Theora marks frames as repeated."""
 
     def __init__(self, stream: VideoStream) -> None:
         self._theora = stream.codec_context.codec.canonical_name == "theora"
@@ -37,12 +37,12 @@ class Repair:
             frames = [self._copy]
             frames[0].pts, frames[0].time_base = packet.pts, packet.time_base
         if frames:
-            self._copy = _copy_of(frames[-1])  # what is handed out will be changed
+            self._copy = _copy_of(frames[-1])  # the caller changes the frame it gets
         return frames
 
 
 class Deinterlacer:
-    """Whole frames made of interlaced ones, as many and at the same times, by FFmpeg's bwdif."""
+    """Turns interlaced frames into progressive ones, one for one and at the same times, with FFmpeg's bwdif."""
 
     def __init__(self, stream: VideoStream) -> None:
         self._base, self._graph = stream.time_base, Graph()
@@ -51,7 +51,7 @@ class Deinterlacer:
         self._graph.link_nodes(source, weave, sink).configure()
 
     def __call__(self, packet: "Packet[Any]", frames: Sequence[VideoFrame]) -> list[VideoFrame]:
-        """What is done with the frames of a packet; all that is left with the last packet."""
+        """The frames finished with those of a packet; with the last packet, all that remain."""
         done = list[VideoFrame]()
         for frame in [*frames, *([None] if not packet.size and packet.dts is None else [])]:
             self._graph.vpush(frame)

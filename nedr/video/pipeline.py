@@ -1,4 +1,4 @@
-"""Videos in files: decoded, dehazed plane by plane, encoded; all else that belongs to them goes along untouched.
+"""Video files: decoded, dehazed plane by plane, encoded; everything else in them is copied unchanged.
 
 Decoding, the network, the pixels and the encoder each have a thread of their own, with a few frames between them, so
 memory does not grow with the length. Needs PyAV (the extra `video`), which brings FFmpeg.
@@ -42,7 +42,7 @@ Sealed: TypeAlias = Callable[["Report", dict[Path, Path]], None]
 
 # Frames that wait between two threads.
 AHEAD = 4
-# Long side of the picture of a frame that the network's view is made from.
+# Long side of the reduced frame that the network's view is made from.
 SMALL = 640
 # Width of the line between before and after.
 LINE = 8
@@ -50,12 +50,12 @@ LINE = 8
 
 @dataclass(frozen=True)
 class Report:
-    """What became of a video.
+    """The outcome for one video.
 
-    width, height: in pixels, upright;  frames: written;  seconds: of work
+    width, height: in pixels, upright;  frames: how many were written;  seconds: how long it took
     airlight: RGB in [0, 1], density, transmission: means over all frames
     notes: what the user should know, one sentence each
-    borders: widths in pixels of the bars around the last frames, by side, upright; they stay as they are
+    borders: widths in pixels of the bars around the last frames, by side, upright; they are left unchanged
     """
 
     width: int
@@ -79,14 +79,15 @@ def dehaze(
     tick: Tick | None = None,
     sealed: Sealed | None = None,
 ) -> Report:
-    """Do one job: read a video, remove its haze, write every file of the job whole; folders that are missing are made.
+    """Do one job: read a video, remove its haze, write every file of the job in full; missing folders are created.
 
     strength: 0..1.5, as in `Dehazer.dehaze`;  encoding: which part, and how it is compressed
-    overwrite: replace files that exist;  tick: called with the frames done and how many there will be, if known
-    sealed: called with the report and the finished files, {final name: where it is now}, just before these get names
+    overwrite: replace existing files;  tick: called with the frames done and how many there will be, if known
+    sealed: called with the report and the finished files, {final name: where it is now}, just before they are renamed
 
-    Raises ImageError if it is not a video or is damaged, UsageError for one that is not there and for targets that may
-    not be written or cannot hold what the video has, NedrError when writing fails. No file has its final name then.
+    Raises ImageError for a file that is not a video or is damaged, UsageError for a missing one and for targets that
+    must not be written or cannot hold what the video has, NedrError when writing fails. No file gets its final name
+    then.
     """
     check_strength(strength)
     started = time.perf_counter()
@@ -106,13 +107,13 @@ def _part(path: Path, overwrite: bool) -> AbstractContextManager[Path]:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UsageError(f"the folder {path.parent} cannot be made ({error.strerror}); choose another") from error
+        raise UsageError(f"the folder {path.parent} cannot be created ({error.strerror}); choose another") from error
     return atomic.part(path, overwrite=overwrite)
 
 
 @dataclass(frozen=True)
 class _Seen:
-    """A frame, the haze that was found in it, and what it was found in."""
+    """A frame, its haze, and the small picture in which that was found."""
 
     frame: VideoFrame
     field: HazeField
@@ -123,7 +124,7 @@ _Made: TypeAlias = dict[Path, VideoFrame]
 
 
 class _Work:
-    """The way of the frames of one clip, from thread to thread."""
+    """Takes the frames of one clip from thread to thread."""
 
     def __init__(self, clip: Clip, job: Job, dehazer: Dehazer, strength: float) -> None:
         self._clip, self._job, self._dehazer, self._every = clip, job, dehazer, clip.encoding.every
@@ -132,14 +133,14 @@ class _Work:
         self._frames, self._sums = 0, np.zeros(5)
 
     def sink(self, path: Path, part: Path) -> Sink:
-        """The file that is written at `part` and will be called `path`."""
+        """The file that is written at `part` and then renamed to `path`."""
         still = self._clip.still
         if path == self._job.compare:
             still = _double(still)
         return Sink(self._clip, path, part, still, copies=path == self._job.result)
 
     def through(self, sinks: dict[Path, Sink], tick: Tick) -> None:
-        """Every frame into every file, and all else into the result."""
+        """Write every frame to every file, and everything else to the result."""
         with ExitStack() as stack:
 
             def ahead(items: Iterable[T]) -> Iterator[T]:
@@ -157,10 +158,10 @@ class _Work:
         if not self._frames:
             whole = self._clip.container.duration
             length = f"; it lasts {whole / av.time_base:.1f} seconds" if whole else ""
-            raise UsageError(f"{self._clip.path} has no picture in the part that is asked for{length}")
+            raise UsageError(f"{self._clip.path} has no frame in the requested part{length}")
 
     def report(self, seconds: float, notes: Iterable[str]) -> Report:
-        """What was done, in `seconds`."""
+        """The outcome, after `seconds` of work."""
         still, count = self._clip.still, max(1, self._frames)
         size = (still.width, still.height) if still.turns % 2 == 0 else (still.height, still.width)
         means = [round(float(value), 4) for value in self._sums / count]
@@ -176,7 +177,7 @@ class _Work:
         )
 
     def _see(self, items: Iterable[Item]) -> "Iterator[_Seen | Packet[Any]]":
-        """The haze of every frame on its own, as it is stored, not upright."""
+        """Find the haze of every frame on its own, as stored, not upright."""
         turns = self._clip.still.turns
         sampler = Sampler[tuple[Item, Array | None]](self._look, self._every)
 
@@ -192,7 +193,7 @@ class _Work:
             yield _Seen(item, field.turned(-turns), np.rot90(small, -turns))
 
     def _look(self, shown: tuple[Item, Array | None]) -> HazeField:
-        """The haze of a frame on its own, within the bars that are around the video now."""
+        """The haze of a frame on its own, within the video's current bars."""
         frame, small = shown
         assert isinstance(frame, VideoFrame) and small is not None  # noqa: PT018
         cells = cells_of(small)
@@ -217,7 +218,7 @@ class _Work:
 
 
 def _ahead(items: Iterable[T]) -> Generator[T, None, None]:
-    """Items worked out on a thread of their own, a few ahead of the one that is asked for."""
+    """Compute items on a thread of their own, a few ahead of the one that is taken."""
     iterator, pool, waiting = iter(items), ThreadPoolExecutor(1), deque[Future[list[T]]]()
 
     def step() -> list[T]:
@@ -233,7 +234,7 @@ def _ahead(items: Iterable[T]) -> Generator[T, None, None]:
 
 
 def _map(field: HazeField, still: Still, like: VideoFrame) -> VideoFrame:
-    """The transmission in colours, shown when `like` is."""
+    """The transmission in colours, shown at the time of `like`."""
     colours = VideoFrame.from_ndarray(field.preview(still.height, still.width), "rgb24")
     frame = colours.reformat(
         format=still.format, interpolation=EXACT, dst_colorspace=still.scaler, dst_color_range=still.range
@@ -242,14 +243,14 @@ def _map(field: HazeField, still: Still, like: VideoFrame) -> VideoFrame:
 
 
 def _double(still: Still) -> Still:
-    """Two frames with a line between, side by side when upright."""
+    """The layout of two frames with a line between them, side by side when upright."""
     if still.turns % 2:
         return replace(still, height=2 * still.height + LINE)
     return replace(still, width=2 * still.width + LINE)
 
 
 def _side_by_side(before: list[Array], after: list[Array], still: Still, like: VideoFrame) -> VideoFrame:
-    """Before | after as one frame, shown when `like` is."""
+    """Before | after as one frame, shown at the time of `like`."""
     double = _double(still)
     frame = blank(double, like)
     first, second = (after, before) if still.turns in (2, 3) else (before, after)

@@ -1,4 +1,4 @@
-"""A video file opened: frames as planes in the order they are shown, everything else as it lies in the file."""
+"""An open video file: frames as planes in display order, everything else as stored in the file."""
 
 import struct
 from collections.abc import Iterator, Mapping, Sequence
@@ -28,19 +28,18 @@ if TYPE_CHECKING:
 
 Item: TypeAlias = "VideoFrame | Packet[Any]"
 
-# Seconds before a wanted frame within which there is surely one that does not build on others.
+# Seconds before a wanted frame that surely include a key frame.
 RUN_UP = 10
-# Seconds by which the parts of a video may well be shorter than it says.
+# Seconds by which an intact video may be shorter than it states.
 SLACK = 0.5
 
 
 class Clip:
     """A video file opened for reading, at the part that `encoding` asks for.
 
-    codec: what `target`, the file it becomes, is to be encoded with;  still: what its frames share, in a layout that
-    the encoder takes
+    codec: how to encode `target`, the result;  still: what its frames share, in a layout that the encoder takes
 
-    Raises UsageError for a file that is not there and a codec that cannot be, ImageError if it is not a video.
+    Raises UsageError for a missing file or an unusable codec, ImageError if it is not a video.
     """
 
     def __init__(self, path: Path, target: Path, encoding: Encoding) -> None:
@@ -68,7 +67,7 @@ class Clip:
 
     @property
     def time_base(self) -> Fraction:
-        """Seconds for one unit of the frames' time stamps."""
+        """Seconds per unit of the frames' time stamps."""
         return self.stream.time_base or Fraction(1, 90000)
 
     @property
@@ -78,12 +77,12 @@ class Clip:
 
     @property
     def beat(self) -> Fraction:
-        """Seconds of which all frames' times are multiples, as far as is known."""
+        """All frame times are multiples of this many seconds, as far as is known."""
         return 1 / self.stream.base_rate if self.stream.base_rate else self.time_base
 
     @property
     def frames(self) -> int | None:
-        """How many frames there will be, about; None if nobody knows."""
+        """About how many frames there will be; None if unknown."""
         start, end = self.encoding.span
         if not start and end is None and self.stream.frames:
             return self.stream.frames
@@ -95,22 +94,22 @@ class Clip:
 
     @property
     def _clock(self) -> Fraction:
-        """What the clock shows when the video begins, if that means nothing: in broadcasts it may be any hour."""
+        """The time at which a broadcast's clock happens to start; 0 for any other video."""
         return Fraction(self.container.start_time or 0, av.time_base) if self._is_broadcast else Fraction(0)
 
     @property
     def _is_broadcast(self) -> bool:
-        """Whether the container is made to be tuned in to: its clock begins anywhere, and it has no index."""
+        """Whether the container is meant for broadcasting: its clock starts anywhere, and it has no index."""
         return self.container.format.name in ("mpegts", "mpeg")
 
     @property
     def notes(self) -> list[str]:
-        """What of the video got lost so far, one sentence each."""
+        """What has been lost of the video so far, one sentence each."""
         still = self.still
         found = ["its transparency is left out"] if self._transparent else []
         if self._size != (still.width, still.height):
             found.append(
-                f"its {self._size[0]} x {self._size[1]} pixels become {still.width} x {still.height}, as 4:2:0 takes "
+                f"its {self._size[0]} x {self._size[1]} pixels become {still.width} x {still.height}, as 4:2:0 needs "
                 f"even sizes; --chroma 444 keeps them all"
             )
         if self._resized:
@@ -126,14 +125,14 @@ class Clip:
 
     @property
     def _length(self) -> Fraction:
-        """Seconds that the video lasts, as the file states it; 0 where it does not."""
+        """The video's length in seconds, as the file states it; 0 if it does not."""
         if self.stream.duration:
             return self.stream.duration * self.time_base
         whole = Fraction(self.container.duration or 0, av.time_base)
         return whole - self._origin if whole > self._origin else whole
 
     def _check_dropped(self) -> None:
-        """Raises UsageError for a stream that is to be left out and is not there, or cannot be."""
+        """Raise UsageError if a stream to leave out does not exist or is the main one."""
         numbers = {str(stream.index) for stream in self.container.streams} - {str(self.stream.index)}
         if unknown := [name for name in self.encoding.drop if name.isdecimal() and name not in numbers]:
             known = ", ".join(f"{each.index} {each.type}" for each in self.container.streams if each is not self.stream)
@@ -142,7 +141,7 @@ class Clip:
 
     @property
     def chapters(self) -> "list[Chapter]":
-        """Those of the part that is asked for, counted from its start."""
+        """The chapters of the requested part, counted from its start."""
         (start, end), found = self.encoding.span, list["Chapter"]()
         for chapter in self.container.chapters():
             base = chapter["time_base"] or Fraction(1, 1000)
@@ -154,16 +153,16 @@ class Clip:
 
     @property
     def others(self) -> list[Stream]:
-        """Sound, subtitles, pictures on the cover, attachments, data: what is not decoded."""
+        """The streams that are not decoded: sound, subtitles, covers, attachments, data."""
         streams = [stream for stream in self.container.streams if stream.index != self.stream.index]
         kept = [stream for stream in streams if not {stream.type, str(stream.index)} & set(self.encoding.drop)]
-        return [stream for stream in kept if stream.discard < Discard.all]  # the text of MP4's chapters is none
+        return [stream for stream in kept if stream.discard < Discard.all]  # not the text of MP4's chapters
 
     def items(self) -> Iterator[Item]:
-        """Frames as they are shown, and packets of all other streams, those within the part that is asked for.
+        """The frames of the requested part in display order, and the packets of all other streams.
 
-        Time stamps count from the start that is asked for; a broadcast's, whose clock begins anywhere, from its first.
-        Raises ImageError for a file that cannot be read on.
+        Time stamps count from the requested start; the time at which a broadcast's clock starts is subtracted.
+        Raises ImageError when the file cannot be read further.
         """
         start, end = self.encoding.span
         shift = start + self._clock
@@ -185,27 +184,27 @@ class Clip:
                     return
 
     def _approach(self, start: Fraction) -> None:
-        """Go to where reading for `start` must begin."""
+        """Seek to where reading must begin in order to reach `start`."""
         before = start - RUN_UP if self._is_broadcast else start
         if before > 0:
-            with suppress(av.error.FFmpegError):  # some kinds cannot: then all before it is decoded
+            with suppress(av.error.FFmpegError):  # some formats cannot: then everything before is decoded
                 self.container.seek(int((self._origin + before) * av.time_base))
 
     def _items_of(self, packet: "Packet[Any]") -> Sequence[Item]:
-        """What a packet holds: frames of the video, itself of any other stream."""
+        """What a packet gives: frames if it is the video's, itself if any other stream's."""
         if packet.stream.index == self.stream.index:
             frames = self._decoded(packet)
             if self._repair:
                 frames = self._repair(packet, frames)
             return self._weave(packet, frames) if self._weave else frames
         if is_cover(packet.stream) and packet.size:
-            packet.pts = packet.dts = 0  # it is there all the time, which some kinds write as no time
+            packet.pts = packet.dts = 0  # it is always there, which some formats store as no time
         return [packet] if packet.dts is not None else []
 
     def _decoded(self, packet: "Packet[Any]") -> list[VideoFrame]:
-        """The frames that are complete with a packet of the video."""
+        """The frames that a packet of the video completes."""
         if not packet.size and packet.dts is not None:
-            return []  # as Theora says that a picture stays
+            return []  # how Theora repeats a frame
         try:
             return packet.decode()
         except av.error.InvalidDataError:
@@ -214,7 +213,7 @@ class Clip:
             return []
 
     def _note(self, item: Item) -> None:
-        """Keep in mind how far the clip goes, and how well."""
+        """Record how far the clip goes and what is damaged."""
         self._reached = max(self._reached, end_of(item) - self._origin)
         if isinstance(item, VideoFrame):
             self._incomplete += item.is_corrupt
@@ -222,7 +221,7 @@ class Clip:
                 self._resized = item.width, item.height, self._time(item) or Fraction(0)
 
     def _time(self, item: Item) -> Fraction | None:
-        """When a frame or a packet is shown, in seconds from the video's beginning."""
+        """When a frame or a packet is shown, in seconds from the video's start."""
         when = _time(item)
         return None if when is None else when - self._origin
 
@@ -231,7 +230,7 @@ class Clip:
         return (self.stream.start_time or 0) * self.time_base
 
     def planar(self, frame: VideoFrame) -> VideoFrame:
-        """A frame in the layout of `still`, to be written to."""
+        """A writable frame in the layout of `still`."""
         still, size = self.still, self._size
         if (frame.format.name, frame.width, frame.height) != (still.format, *size):
             how: dict[str, Any] = {"interpolation": EXACT, "dst_colorspace": still.scaler}
@@ -248,7 +247,7 @@ class Clip:
         return cropped
 
     def small(self, frame: VideoFrame, side: int) -> Array:
-        """A frame upright as RGB, uint8 (h, w, 3), with at most `side` pixels at the longer side."""
+        """A frame upright as RGB, uint8 (h, w, 3), its longer side at most `side` pixels."""
         scale = min(1.0, side / max(frame.width, frame.height))
         width, height = (max(1, round(length * scale)) for length in (frame.width, frame.height))
         return self._upright(frame, width, height, "rgb24")
@@ -266,18 +265,18 @@ class Clip:
 
 
 def is_cover(stream: Stream) -> bool:
-    """Whether a stream is one picture that stands for the file."""
+    """Whether a stream is a cover picture."""
     return bool(stream.disposition & Disposition.attached_pic)
 
 
 def end_of(item: Item) -> Fraction:
-    """Until when, in seconds."""
+    """When a frame or a packet ends, in seconds."""
     return (_time(item) or Fraction(0)) + (item.duration or 0) * (item.time_base or 0)
 
 
 @contextmanager
 def reading(path: Path) -> Iterator[None]:
-    """What FFmpeg says about a file that is read, in one line."""
+    """Turn FFmpeg's errors while reading a file into an ImageError of one line."""
     try:
         yield
     except av.error.FFmpegError as error:
@@ -285,15 +284,15 @@ def reading(path: Path) -> Iterator[None]:
 
 
 def _open_video(path: Path) -> tuple[InputContainer, VideoStream]:
-    """A file and the stream in it that is shown."""
+    """A file and its main video stream."""
     if not path.exists():
         raise UsageError(f"{path} does not exist; expected a video file")
     if path.is_dir():
         raise UsageError(f"{path} is a folder; expected a video file")
     if _lacks_index(path):
         raise ImageError(
-            f"{path} has no index: its recording was not finished, or it was not copied whole; a tool that repairs MP4 "
-            f"may make one from a whole clip of the same camera"
+            f"{path} has no index: the recording was not finished, or the copy is incomplete; an MP4 repair tool may "
+            f"rebuild it from an intact clip of the same camera"
         )
     with reading(path):
         container = av.open(f"file:{path}", metadata_errors="replace")
@@ -304,14 +303,14 @@ def _open_video(path: Path) -> tuple[InputContainer, VideoStream]:
     codec: CodecContext | None = stream.codec_context
     if codec is None:
         container.close()
-        raise ImageError(f"{path}: its video is of a kind that cannot be decoded")
-    # With frames decoded side by side, nobody could tell after which one Theora says that it stays.
+        raise ImageError(f"{path}: its kind of video cannot be decoded")
+    # If frames were decoded in parallel, it would be unknown which of them Theora repeats.
     stream.thread_type = "SLICE" if codec.codec.canonical_name == "theora" else "AUTO"
     return container, stream
 
 
 def _lacks_index(path: Path) -> bool:
-    """Whether a file is an MP4 or MOV whose end was never written: all its parts are whole, and none is the index."""
+    """Whether a file is an MP4 or MOV whose end was never written: none of its parts is the index."""
     found, size = list[bytes](), path.stat().st_size if path.is_file() else 0
     with path.open("rb") as file:
         at = 0
@@ -333,7 +332,7 @@ def _first_frame(path: Path) -> VideoFrame:
         with reading(path):
             for packet in container.demux(stream):
                 if not packet.size and packet.dts is not None:
-                    continue  # as Theora says that a picture stays
+                    continue  # how Theora repeats a frame
                 with suppress(av.error.InvalidDataError):
                     for frame in packet.decode():
                         return frame
@@ -348,7 +347,7 @@ def _lowered(tags: Mapping[str, str]) -> set[tuple[str, str]]:
 
 
 def _moved(item: Item, shift: Fraction) -> Item:
-    """A frame or a packet, shown `shift` seconds earlier."""
+    """A frame or a packet, moved `shift` seconds earlier."""
     if shift and item.time_base:
         units = round(shift / item.time_base)
         item.pts = None if item.pts is None else item.pts - units

@@ -1,4 +1,4 @@
-"""Haze looked for in every n-th frame while little changes, and interpolated for the frames between."""
+"""Estimates haze in every n-th frame while little changes, and interpolates it for the frames between."""
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
@@ -12,13 +12,13 @@ from nedr.video.scenes import cells_of, change
 
 T = TypeVar("T")
 
-# The change since the latest look, as `nedr.video.scenes.change` measures it, up to which it still holds.
+# The largest change since the latest look, as `nedr.video.scenes.change` measures it, at which the look still holds.
 STILL = 0.25
 
 
 @dataclass(frozen=True)
 class Look:
-    """A frame in which haze was looked for: its colours on a lattice, and what was found."""
+    """A frame whose haze was estimated: its colours on a lattice, and the haze."""
 
     cells: Floats
     found: HazeField
@@ -26,9 +26,9 @@ class Look:
 
 @dataclass
 class Sampler(Generic[T]):
-    """Finds the haze of frames, by `look` in every `every`-th one and wherever much has changed since.
+    """Finds the haze of frames: `look` is called for every `every`-th one and wherever much has changed.
 
-    Memory holds the frames between two looks, at most `every` - 1.
+    The frames between two looks, at most `every` - 1, are held in memory.
     """
 
     look: Callable[[T], HazeField]
@@ -64,7 +64,7 @@ class Sampler(Generic[T]):
         return sum(is_frame for _, is_frame in self._waiting)
 
     def _released(self, towards: HazeField | None = None) -> Iterator[tuple[T, HazeField | None]]:
-        """All that waits: between the latest look and `towards`, or as at the latest look."""
+        """All that waits, with haze interpolated between the latest look and `towards`, or that of the latest look."""
         waiting, steps, number = self._waiting, self._between + 1, 0
         self._waiting = []
         for item, is_frame in waiting:

@@ -1,4 +1,4 @@
-"""What happens between two frames: nothing, motion, another exposure, a cut. Frames are compared as coarse lattices."""
+"""What happens between two frames, compared as coarse lattices: nothing, motion, a change of exposure, a cut."""
 
 from collections import deque
 from dataclasses import dataclass
@@ -11,20 +11,20 @@ from nedr.pictures.arrays import Array, Floats, colours
 # A cut: the cells change by more than this share of the contrast within the frames; unrelated scenes exceed 1.
 CUT = 0.6
 CUT_CONTRAST = 0.01
-# A change of brightness between two frames: it explains at least this share of their difference, and is no more than so
-# many times, which leaves out frames that are black.
+# A change of brightness between two frames explains at least this share of their difference and has at most this gain,
+# which excludes black frames.
 EXPLAINED = 0.5
 MAX_GAIN = 3.0
-# A frame in which nothing is brighter is shown to the network as if this were its brightest, as in a photograph.
+# A frame with nothing brighter is shown to the network with its brightest cell raised to this, as in a photograph.
 DARK = 0.25
-# A frame within this of black or white everywhere is blank. What comes in from it is looked at as if its contrast with
-# it were what photographs usually have, for as long as that grows by so much over so many looks. A brightness that
-# stays for as many looks is the scene's own.
+# A frame within BLANK of black or white everywhere is blank. What fades in from it is shown to the network at the USUAL
+# contrast of photographs, as long as its contrast with the blank frame grows by GROWTH over LOOKS looks. A brightness
+# that stays for LOOKS looks becomes the scene's own.
 BLANK = 0.02
 USUAL = 0.75
 GROWTH = 1.02
 LOOKS = 5
-# The most cells a side of the lattice by which frames are compared where the method has no guide of its own.
+# The most cells per side of the lattice for comparing frames where the method has no guide of its own.
 CELLS = 64
 
 
@@ -37,12 +37,12 @@ class Exposure:
 
     @classmethod
     def about(cls, level: float, gain: float) -> "Exposure":
-        """More contrast with one level, which stays as it is."""
+        """More contrast with one level, which does not change."""
         return cls(gain, level * (1 - gain))
 
     @property
     def inverse(self) -> "Exposure":
-        """The way back."""
+        """The change that undoes this one."""
         return Exposure(1 / self.gain, -self.offset / self.gain)
 
     def then(self, later: "Exposure") -> "Exposure":
@@ -50,16 +50,16 @@ class Exposure:
         return Exposure(self.gain * later.gain, self.offset * later.gain + later.offset)
 
     def __call__(self, levels: Floats) -> Floats:
-        """What levels of the frame before are in the next."""
+        """Levels of the first frame as they become in the next."""
         return np.asarray(levels * np.float32(self.gain) + np.float32(self.offset), np.float32)
 
 
 class Fade:
-    """What to look at in place of each frame: of one in a fade, what it was before or will be; of a dark one, what a
+    """Adjusts frames for the network: one in a fade to what it was or will be, a dark one to what a
     photograph would be.
 
-    A fade takes I, and so A, towards one colour, while t stays; the network, which learnt from photographs, would take
-    what is dark or pale for dense haze.
+    A fade moves I, and so A, towards one colour while t stays the same; the network, which learnt from photographs,
+    would take a dark or pale frame for dense haze.
     """
 
     def __init__(self) -> None:
@@ -100,7 +100,7 @@ class Fade:
 
 
 def cells_of(frame: Array) -> Floats:
-    """A frame's colours on a lattice (h, w, 3), RGB in [0, 1], by which frames are compared."""
+    """A frame's colours on a lattice (h, w, 3), RGB in [0, 1], for comparing frames."""
     planes = colours(frame)
     side = -(-max(planes.shape[:2]) // CELLS)
     return np.broadcast_to(cells := reduce(planes, side, side), (*cells.shape[:2], 3))
@@ -112,7 +112,7 @@ def is_cut(before: Floats, after: Floats) -> bool:
 
 
 def change(before: Floats, after: Floats) -> float:
-    """How much two frames, each as a lattice of its colours, differ: 0 not at all, about 1 as unrelated scenes do."""
+    """How much two frames, each as a lattice of its colours, differ: 0 for not at all, about 1 for unrelated scenes."""
     if before.shape != after.shape:
         return np.inf
     contrast = [np.abs(cells - cells.mean(axis=(0, 1))).mean() for cells in (before, after)]

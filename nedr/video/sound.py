@@ -1,4 +1,4 @@
-"""Sound that a container cannot hold as it is, decoded and encoded again as what its players know."""
+"""Sound that a container cannot hold as it is, converted to a codec that its players know."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -17,24 +17,24 @@ ENCODERS = {
     "webm": "libopus",
     "avi": "pcm_s16le",
 }
-"""By container: FLAC and PCM lose nothing more, where they can be held."""
+"""By container: FLAC and PCM, which are lossless, where it can hold them."""
 
 _LAYOUTS = {1: "mono", 2: "stereo", 6: "5.1", 8: "7.1"}
-"""By the number of channels, which is all that old formats say."""
+"""By the number of channels, which is all that old formats state."""
 
 _BIT_RATE = 96_000
 _OPUS_RATE = 48_000
 
 
 class Conversion:
-    """A stream of sound on its way into `container`, as what ENCODERS has for it.
+    """Converts a stream of sound for `container`, with its encoder in ENCODERS.
 
     Raises ValueError for sound that cannot be decoded.
     """
 
     def __init__(self, container: OutputContainer, source: Stream) -> None:
         if not isinstance(source, AudioStream) or source.codec_context is None:
-            raise ValueError("no sound that can be decoded")
+            raise ValueError("this sound cannot be decoded")
         self.source, self.encoder = source, ENCODERS[container.format.name]
         heard = source.codec_context
         rate = _OPUS_RATE if self.encoder == "libopus" else heard.sample_rate or _OPUS_RATE
@@ -47,14 +47,14 @@ class Conversion:
         self._end = 0  # of the latest packet
 
     def packets(self, packet: "Packet[Any] | None") -> Iterator["Packet[Any]"]:
-        """What a packet of the source becomes; None ends it. Damaged packets are passed over."""
+        """The packets made from one of the source; None ends it. Damaged packets are skipped."""
         try:
             frames = self.source.codec_context.decode(packet)
         except av.error.InvalidDataError:
             frames = []
         for frame in [*frames, *([None] if packet is None else [])]:
             for made in self.stream.encode(frame):
-                if not made.size or made.pts is None:  # the last of FLAC, which holds its sum alone
+                if not made.size or made.pts is None:  # FLAC's last, which holds only its checksum
                     made.pts = made.dts = self._end
                 self._end = made.pts + (made.duration or 0)
                 yield made

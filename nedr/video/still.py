@@ -15,7 +15,7 @@ from nedr.errors import UsageError
 from nedr.pictures.arrays import Array
 from nedr.video.yuv import Coding
 
-# By the number of the matrix that a video states: luma weights of red and blue, and the scaler's number.
+# By the matrix number that a video states: luma weights of red and blue, and the scaler's number.
 _MATRICES = {
     1: (0.2126, 0.0722, Colorspace.ITU709),
     4: (0.30, 0.11, Colorspace.FCC),
@@ -26,11 +26,11 @@ _MATRICES = {
     10: (0.2627, 0.0593, Colorspace.BT2020),
 }
 EXACT = Interpolation.AREA | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT | Interpolation.FULL_CHR_H_INP
-"""How the scaler works: without this it rounds down, which dividing by t would make visible."""
+"""The scaler's flags: without them it rounds down, which dividing by t would make visible."""
 
 _BT709, _BT601 = 1, 6
 _HD = 720
-# How many pixels share a value of colour, across and down, from rich to poor.
+# How many pixels share a colour value, across and down, from densest to sparsest.
 _LAYOUTS = {"444": (1, 1), "422": (2, 1), "440": (1, 2), "420": (2, 2)}
 _DEPTHS = (8, 10, 12, 16)
 _FOR_PLAYERS = ("libx264", "libx265", "libvpx-vp9", "libsvtav1")
@@ -44,7 +44,7 @@ class Still:
 
     width, height: as stored;  layout: of colour, such as "420";  coding: what codes mean;  grey: colour is absent
     matrix, primaries, transfer: FFmpeg's numbers for what the video states, 2 for nothing
-    turns: quarter turns counter-clockwise from stored to upright;  display: the matrix of that, as the file states it
+    turns: quarter turns counter-clockwise from stored to upright;  display: the same as the file's matrix
     aspect: width of a pixel by its height, None if not stated
     """
 
@@ -62,7 +62,7 @@ class Still:
 
     @property
     def format(self) -> str:
-        """FFmpeg's name of how frames lie in memory."""
+        """FFmpeg's name of the pixel format."""
         return f"yuv{self.layout}p{_suffix(self.coding.bits)}"
 
     @property
@@ -77,7 +77,7 @@ class Still:
 
 
 def arrays(frame: VideoFrame, still: Still) -> list[Array]:
-    """The planes of a frame laid out as `still`, brightness first, (h, w) uint8 or uint16: views, to be written to."""
+    """The planes of a frame laid out as `still`, brightness first, (h, w) uint8 or uint16: writable views."""
     planes = []
     for plane in frame.planes[:3]:
         rows = np.frombuffer(cast(Any, plane), np.uint8).reshape(-1, plane.line_size)[: plane.height]
@@ -87,13 +87,13 @@ def arrays(frame: VideoFrame, still: Still) -> list[Array]:
 
 
 def blank(still: Still, like: VideoFrame) -> VideoFrame:
-    """A new frame laid out as `still`, shown when `like` is."""
+    """A new frame laid out as `still`, shown at the time of `like`."""
     frame = VideoFrame(still.width, still.height, still.format)
     return shown_with(frame, like)
 
 
 def shown_with(frame: VideoFrame, like: VideoFrame) -> VideoFrame:
-    """`frame`, to be shown when `like` is."""
+    """`frame`, to be shown at the time of `like`."""
     frame.pts, frame.time_base, frame.duration = like.pts, like.time_base, like.duration
     return frame
 
@@ -121,9 +121,9 @@ def still_of(frame: VideoFrame, stream: VideoStream, encoder: str, chroma: str |
 
 
 def _layout(frame: VideoFrame, encoder: str, chroma: str | None) -> tuple[str, int]:
-    """The layout of colour and the bits, among those an encoder takes, that lose least of a frame.
+    """The colour layout and bit depth, among those an encoder takes, that lose least of a frame.
 
-    RGB and odd sizes become 4:2:0 with an encoder that is for players, unless `chroma` asks for another layout.
+    RGB and odd sizes become 4:2:0 with encoders meant for players, unless `chroma` asks for another layout.
     """
     formats = [each.name for each in Encoder(encoder, "w").video_formats or ()]
     known = {f"yuv{layout}p{_suffix(bits)}": (layout, bits) for layout in _LAYOUTS for bits in _DEPTHS}
@@ -133,7 +133,7 @@ def _layout(frame: VideoFrame, encoder: str, chroma: str | None) -> tuple[str, i
     fitting = [name for name in taken if known[name][0] == wanted]
     if chroma and not fitting:
         offered = ", ".join(sorted({known[name][0] for name in taken}))
-        raise UsageError(f"{encoder} has no chroma of {chroma}; expected {offered}")
+        raise UsageError(f"{encoder} cannot store chroma {chroma}; expected {offered}")
     even = [name for name in taken if _divides(_LAYOUTS[known[name][0]], frame)]
     best, _ = find_best_pix_fmt_of_list(fitting or even or taken, frame.format.name)
     assert best is not None  # the list is not empty
@@ -153,5 +153,5 @@ def _is_full(frame: VideoFrame) -> bool:
 
 
 def _known(matrix: int, height: int) -> int:
-    """The number of a matrix; where none is stated, what is usual for the height of the picture."""
+    """The number of a matrix; if none is stated, the usual one for the picture's height."""
     return matrix if matrix in _MATRICES else _BT709 if height >= _HD else _BT601

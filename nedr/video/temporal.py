@@ -1,10 +1,9 @@
-"""The haze of a video: a field that follows the scene from frame to frame, and sensor noise paid back from time.
+"""The haze of a video: a field that follows the scene from frame to frame, and sensor noise averaged over time.
 
-A field estimated from scratch for every frame would flicker, and dividing by t amplifies what the sensor adds. So what
-belongs to the whole scene (airlight, density, noise) is a robust running estimate; the field is a running mean wherever
-the scene stands still; and a pixel that stands still is averaged over just so many frames that its noise comes out of
-the inversion as large as it went in. A fade changes the brightness of all that is known as it changes that of the
-frames; a cut starts everything afresh.
+A field estimated from scratch for every frame would flicker, and dividing by t amplifies sensor noise. So what belongs
+to the whole scene (airlight, density, noise) is a robust running estimate; the field is a running mean wherever the
+scene is still; and a still pixel is averaged over just enough frames for its noise to leave the inversion as large as
+it entered. A fade changes the brightness of all estimates as it does that of the frames; a cut resets everything.
 """
 
 from collections import deque
@@ -28,34 +27,34 @@ FIELD_RATE = 0.1
 GLOBAL_RATE = 0.05
 # Frames whose median enters the global values: two bad ones in a row change nothing.
 WINDOW = 5
-# The change of a lattice cell's colour that begins to mean a change of scene there, and that surely does.
+# Changes of a lattice cell's colour: up to the first the scene there stays, from the second it has surely changed.
 CELL_CHANGE = (0.01, 0.03)
-# The power of the gain by which all that is known counts for less: frames with more contrast tell more.
+# A change of brightness divides the weight of all estimates by its gain to this power: more contrast tells more.
 FADE_IN = 6
-# The airlight stays as near to what the latest frames show, of its own brightness: a dissolve takes it along.
+# The airlight stays within this share of its brightness of what the latest frames show, and so follows a dissolve.
 AIRLIGHT_REACH = 0.08
-# Side in pixels of the blocks that are judged as still or moving, by the mean square of their change over what noise
-# alone would make it: below the first still, above the second moving.
+# Side in pixels of the blocks that are judged still or moving, by the mean square of their change relative to noise
+# alone: still below the first, moving above the second.
 BLOCK = 8
 MOTION = (1.5, 3.0)
-# No pixel is moved further than this many standard deviations of its noise.
+# No pixel is changed by more than this many standard deviations of its noise.
 NOISE_REACH = 3.0
-# Rounding to 8 bits makes noise of this size, whatever was measured.
+# Rounding to 8 bits alone makes noise of this size.
 LEAST_NOISE = 0.3 / 255
 
 
 class VideoDehazer:
     """Removes haze from the frames of one video, in their order and without flicker; memory does not grow.
 
-    dehazer: finds the haze of each frame; None for one with the weights that ship.
-    strength: 0 gives the very same frames, 1 removes the haze that was found, up to 1.5.
-    denoise: average still pixels over time, as far as removing haze would amplify their noise; without, noise grows as
-        it does in a photograph.
+    dehazer: finds the haze of each frame; None for one with the bundled weights.
+    strength: 0 returns the same frames, 1 removes the haze that was found, up to 1.5.
+    denoise: average still pixels over time, as far as removing haze would amplify their noise; without it, noise grows
+        as in a photograph.
 
     >>> for clear in VideoDehazer()(frames): ...
 
-    One object remembers one video: begin the next with `reset` or a new object. Raises UsageError for a strength that
-    cannot be.
+    One object remembers one video: start the next with `reset` or a new object. Raises UsageError for a strength out of
+    range.
     """
 
     def __init__(self, dehazer: Dehazer | None = None, *, strength: float = 1.0, denoise: bool = True) -> None:
@@ -83,8 +82,8 @@ class VideoDehazer:
     def clear(self, frame: Array) -> Array:
         """The next frame without its haze: same shape and type, alpha untouched.
 
-        frame: (H, W), (H, W, 1), (H, W, 3) or (H, W, 4), RGB, uint8, uint16, float32 or float64 in [0, 1]. A frame of
-        another size or type than the one before starts afresh, as a cut does. Raises ImageError if it is not a picture.
+        frame: (H, W), (H, W, 1), (H, W, 3) or (H, W, 4), RGB, uint8, uint16, float32 or float64 in [0, 1]. A change of
+        size or type resets everything, as a cut does. Raises ImageError if it is not a picture.
         """
         shape = (*check(frame).shape, ord(frame.dtype.kind), frame.dtype.itemsize)
         if shape != self._shape:
@@ -106,7 +105,7 @@ class VideoDehazer:
 
 
 def field_of(frame: Array, dehazer: Dehazer, borders: Borders, exposure: Exposure) -> HazeField:
-    """The haze of one frame within its borders, which is looked at with its levels changed by `exposure`."""
+    """The haze of one frame within its borders, estimated with its levels changed by `exposure`."""
     if exposure == Exposure():
         return dehazer.field(frame, borders=borders)
     field = dehazer.field(
@@ -179,7 +178,7 @@ class FieldFollower:
         return whole
 
     def _expose(self, exposure: Exposure) -> None:
-        """Change the brightness of what is known of the scene; dark frames count for less than bright ones."""
+        """Change the brightness of the estimates; dark frames count for less than bright ones."""
         for running in (self._global, self._lattice):
             running.discount(exposure.gain**FADE_IN)
         for values in (*self._recent, self._global.mean):
@@ -190,7 +189,7 @@ class FieldFollower:
             self._scene.mean = exposure(self._scene.mean)
 
     def _change(self, guide: Floats, shape: tuple[int, ...]) -> Floats:
-        """How surely each cell of a lattice of `shape` shows another scene than lately, in [0, 1]."""
+        """How surely the scene has changed in each cell of a lattice of `shape`, in [0, 1]."""
         if self._scene.mean is None:
             changed = np.zeros(guide.shape[:2], np.float32)
         else:
@@ -212,7 +211,7 @@ class Running:
         self._count: Floats | float = 1.0
 
     def update(self, values: Floats, change: Floats | float = 0.0) -> Floats:
-        """The mean with `values` in it; where `change` (0..1) nears 1 the mean starts afresh with them."""
+        """The mean including `values`; where `change` (0..1) nears 1, it restarts from them."""
         if self.mean is None:
             mean = np.array(values, np.float32)
         else:
@@ -222,16 +221,16 @@ class Running:
         return mean
 
     def discount(self, factor: float) -> None:
-        """Let the values so far count for `factor` times less, or more where it is below 1."""
+        """Divide the weight of the values so far by `factor`; one below 1 raises it."""
         self._count = self._count / factor
 
 
 class TemporalDenoiser:
     """Averages the pixels of a still scene over time, by just as much as removing its haze will amplify their noise.
 
-    A recursive mean with the share a of the newest frame keeps a / (2 - a) of the noise's variance, the inversion
-    multiplies it by 1 / t^2: with a = 2 t^2 / (1 + t^2) the noise comes out as it went in. Blocks that change by more
-    than their noise start afresh.
+    A recursive mean with the share a of the newest frame keeps a / (2 - a) of the noise's variance, and the
+    inversion multiplies it by 1 / t^2: with a = 2 t^2 / (1 + t^2) the noise leaves as it entered. Blocks that change by
+    more than their noise restart.
     """
 
     def __init__(self) -> None:
@@ -239,7 +238,7 @@ class TemporalDenoiser:
         self._count = np.empty((0, 0), np.float32)  # frames in each block's mean
 
     def expose(self, exposure: Exposure) -> None:
-        """Change the brightness of all pixels so far, as that of the next frame has changed."""
+        """Change the brightness of the mean as that of the next frame has changed."""
         if exposure != Exposure():
             self._mean *= np.float32(exposure.gain)
             self._mean += np.float32(exposure.offset)
@@ -250,7 +249,7 @@ class TemporalDenoiser:
         planes: (H, W, C);  t: the transmission that will be divided by, one value for each of `blocks(planes)`
         noise: standard deviation of the planes' noise, times `scale`
 
-        Another shape than the last starts afresh. What is returned is overwritten by the next call.
+        A new shape restarts the mean. The next call overwrites what is returned.
         """
         height, width, channels = planes.shape
         values, factor = planes.reshape(height, width * channels), np.float32(scale)
@@ -265,7 +264,7 @@ class TemporalDenoiser:
         return self._mean.reshape(planes.shape)
 
     def _changed(self, values: Array, factor: np.float32, channels: int, sigma: float, threads: int) -> Floats:
-        """How surely each block moves, in [0, 1]: its change over what noise alone would make it, neighbours too."""
+        """How surely each block or a neighbour moves, in [0, 1], from its change relative to noise alone."""
         energy = np.empty_like(self._count)
         starts = np.arange(0, values.shape[1], BLOCK * channels)
         sizes = np.minimum(starts + BLOCK * channels, values.shape[1]) - starts
@@ -306,19 +305,19 @@ def believed(field: HazeField, size: tuple[int, int], strength: float) -> Floats
 
 
 def _by_rows(work: Callable[[int, slice], None], count: int, threads: int) -> None:
-    """`work` on each of `count` rows of blocks and its rows of pixels, on at most `threads` threads."""
+    """Call `work` for each of `count` rows of blocks, with its rows of pixels, on at most `threads` threads."""
     spread(lambda row: work(row, slice(row * BLOCK, (row + 1) * BLOCK)), range(count), threads)
 
 
 def _ramp(values: Floats, ends: tuple[float, float]) -> Floats:
-    """0 up to the first of `ends`, 1 from the second, straight between."""
+    """0 up to the first of `ends`, 1 from the second, linear between."""
     low, high = ends
     ramp = np.clip((values - np.float32(low)) / np.float32(high - low), np.float32(0), np.float32(1))
     return np.asarray(ramp, np.float32)
 
 
 def _like(frame: Array, clear: Floats, inside: Rectangle) -> Array:
-    """`clear` (H, W, C) as what `frame` is: its shape and type, its alpha, and itself outside of x0, y0, x1, y1."""
+    """`clear` (H, W, C) in the shape and type of `frame`, with its alpha, and its pixels outside x0, y0, x1, y1."""
     if frame.dtype.kind == "u":
         clear *= np.float32(peak(frame))
         clear += np.float32(0.5)

@@ -1,4 +1,4 @@
-"""SMPTE timecodes, hours:minutes:seconds:frames of a first frame, which cameras write as a tag and as a track."""
+"""SMPTE timecodes: hours:minutes:seconds:frames of the first frame, which cameras write as a tag and as a track."""
 
 import re
 from collections.abc import Mapping
@@ -11,12 +11,12 @@ _FORM = re.compile(r"(\d\d):(\d\d):(\d\d)([:;.])(\d\d)")
 
 
 def is_track(stream: Stream) -> bool:
-    """Whether a stream is the track of a timecode; muxers that know such tracks make them of the tag."""
+    """Whether a stream is a timecode track; muxers that know such tracks create them from the tag."""
     return stream.type == "data" and any(name.lower() == TAG for name in stream.metadata)
 
 
 def later(tags: Mapping[str, str], start: float | None, rate: Fraction) -> dict[str, str]:
-    """Tags of a part that begins `start` seconds later: its timecode is that of its own first frame."""
+    """The tags of a part that starts `start` seconds later: its timecode is that of its own first frame."""
     return {
         name: advanced(value, round((start or 0) * rate), rate) if name.lower() == TAG else value
         for name, value in tags.items()
@@ -24,9 +24,9 @@ def later(tags: Mapping[str, str], start: float | None, rate: Fraction) -> dict[
 
 
 def advanced(timecode: str, frames: int, rate: Fraction) -> str:
-    """The timecode so many frames later; one that is written in no known way stays as it is.
+    """The timecode `frames` later; one in an unknown form stays unchanged.
 
-    Drop-frame timecodes (with a semicolon) leave out the first numbers of each minute but every tenth.
+    Drop-frame timecodes (with a semicolon) skip the first numbers of each minute except every tenth.
     """
     found = _FORM.fullmatch(timecode)
     if not found or not frames:

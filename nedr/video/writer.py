@@ -1,4 +1,4 @@
-"""A video file being made: frames encoded, everything else as it lay in the file that was read."""
+"""A video file being written: frames encoded, everything else copied from the source file."""
 
 import io
 import os
@@ -27,20 +27,20 @@ TRANSPORT = frozenset(
     | {"aac", "aac_latm", "ac3", "eac3", "mp2", "mp3", "dts", "opus", "truehd", "pcm_bluray", "s302m"}
     | {"dvb_subtitle", "dvb_teletext", "hdmv_pgs_subtitle", "klv", "timed_id3"}
 )
-"""What a transport stream has a name for; FFmpeg writes anything else into it too, but nothing can read that."""
+"""Codecs that a transport stream can name; FFmpeg writes any other into it too, but nothing can read that."""
 
 _OF_PACKETS = re.compile(r"encoder|_statistics_\w+|(bps|duration|number_of_(frames|bytes))(-\w+)?", re.IGNORECASE)
-"""Tags of a stream that speak of its packets: who made them, how many there are."""
+"""Tags that describe a stream's packets: who made them, how many there are."""
 
 
 class Sink:
-    """A video file being made at `part`, later to be called `path`: one stream of frames, and copied ones.
+    """A video file being written at `part`, later renamed to `path`: one stream of frames, and copied ones.
 
-    still: what its frames share;  copies: whether the clip's other streams come along
-    notes: what could not come along
+    still: what its frames share;  copies: whether to copy the clip's other streams
+    notes: what could not be copied
 
-    Used in a `with`, at whose end it is whole. Raises UsageError when the container cannot hold the streams, NedrError
-    when encoding or writing fails.
+    Use it in a `with`; the file is complete at its end. Raises UsageError when the container cannot hold the streams,
+    NedrError when encoding or writing fails.
     """
 
     def __init__(self, clip: Clip, path: Path, part: Path, still: Still, *, copies: bool) -> None:
@@ -78,7 +78,7 @@ class Sink:
             self._container.close()
 
     def write(self, frame: VideoFrame) -> None:
-        """The next frame; one without a time stamp, or with a false one, follows the last."""
+        """Write the next frame; one with a missing or wrong time stamp follows the last."""
         frame.pict_type = 0  # the encoder decides
         if self._last is not None and (frame.pts is None or frame.pts <= self._last):
             frame.pts = self._last + (self._step if frame.pts is None else 1)
@@ -88,7 +88,7 @@ class Sink:
             self._encode(frame)
 
     def copy(self, packet: "Packet[Any]") -> None:
-        """A packet of another stream as it is, or converted."""
+        """Write a packet of another stream, as it is or converted."""
         if conversion := self._converted.get(packet.stream.index):
             with writing(self.path):
                 self._container.mux(list(conversion.packets(packet)))
@@ -99,12 +99,12 @@ class Sink:
                 self._container.mux(packet)
 
     def _encode(self, frame: VideoFrame | None) -> None:
-        """Encode a frame, None at the end; the last packet is held back, as its length is known at the end alone."""
+        """Encode a frame, None at the end; the last packet is held back, as its duration is known only then."""
         self._held += self._stream.encode(frame)
         if self._first_dts is None and self._held:
             self._first_dts = self._held[0].dts
         if frame is None and self._held and self._container.format.name in ("mp4", "mov"):
-            # There the video is as long as its packets, and the last of these need not be of the last frame.
+            # In these the video is as long as its packets, and the last packet need not be the last frame's.
             last, first = self._held[-1], self._first_dts
             if last.dts is not None and first is not None:
                 last.duration = max(1, round(self._end / last.time_base) - (last.dts - first))
@@ -113,7 +113,7 @@ class Sink:
 
     def _encoder(self, clip: Clip, still: Still) -> VideoStream:
         codec, kind = clip.codec, self._container.format.name
-        os.environ.setdefault("SVT_LOG", "1")  # the AV1 encoder's only way to be told that errors alone matter
+        os.environ.setdefault("SVT_LOG", "1")  # the only way to make the AV1 encoder log errors alone
         try:
             stream = self._container.add_stream(codec.encoder, rate=clip.rate, options=self._told(clip))
         except ValueError as error:
@@ -128,17 +128,17 @@ class Sink:
         if still.aspect:
             context.sample_aspect_ratio = still.aspect
         if codec.encoder == "libx265" and kind in ("mp4", "mov"):
-            context.codec_tag = "hvc1"  # by which Apple's players know it
+            context.codec_tag = "hvc1"  # the name that Apple's players know
         self._interlace(stream, clip)
         stream.set_display_matrix(still.display)
-        _describe(stream, clip.stream, clip, anew=True)
+        _describe(stream, clip.stream, clip, encoded=True)
         return stream
 
     def _told(self, clip: Clip) -> dict[str, str]:
         """The encoder's options."""
         codec, crf = clip.codec, clip.encoding.crf
         options = dict(codec.options)
-        if self._container.format.name == "avi":  # it keeps no times: frames must come in their order, and evenly
+        if self._container.format.name == "avi":  # it stores no times: frames must come in order, evenly spaced
             options["bf"] = "0"
         if codec.quality is not None:
             options["crf"] = str(codec.quality if crf is None else crf)
@@ -146,21 +146,21 @@ class Sink:
             for name, value in hdr.options(clip.side_data, codec.encoder).items():
                 options[name] = ":".join(filter(None, (options.get(name), value)))
         elif hdr.is_stated(clip.side_data):
-            self.notes.append(f"its mastering display and light level are left out, which {codec.encoder} cannot hold")
+            self.notes.append(f"its mastering display and light level are left out: {codec.encoder} cannot hold them")
         return options
 
     def _interlace(self, stream: VideoStream, clip: Clip) -> None:
-        """Mark the frames as interlaced where they are and the encoder can."""
+        """Mark the frames as interlaced if they are and the encoder can."""
         if not clip.interlaced:
             return
         if clip.codec.encoder not in ("libx264", "prores_ks", "ffv1"):
-            self.notes.append(f"it is interlaced, which {clip.codec.encoder} cannot mark; --deinterlace makes it whole")
+            self.notes.append(f"it is interlaced, which {clip.codec.encoder} cannot mark; use --deinterlace")
             return
         stream.codec_context.flags |= Flags.interlaced_dct | Flags.interlaced_me
         stream.codec_context.field_order = clip.stream.codec_context.field_order
 
     def _start(self, encoder: str) -> None:
-        """Write the header, where some containers refuse what they said they would take."""
+        """Write the header, when some containers refuse what they have accepted."""
         if self._container.format.name == "mpegts" and self._stream.codec_context.codec.canonical_name not in TRANSPORT:
             raise self._unfit(encoder)
         try:
@@ -172,24 +172,24 @@ class Sink:
         return UsageError(f"{self.path.suffix} cannot hold video made by {encoder}; choose another --codec or .mkv")
 
     def _take(self, stream: Stream) -> None:
-        """Make a stream for the packets of another: as they are, as other sound, or none, which a note says.
+        """Add a stream for the packets of another: copied, converted sound, or left out with a note.
 
-        Raises UsageError for what another container would hold.
+        Raises UsageError for subtitles that another container could hold.
         """
         kind, clip = self._container.format.name, self._clip
         if timecode.is_track(stream):
-            return  # the muxer makes one of the tag, or the tag is kept as it is
+            return  # the muxer makes one from the tag, or the tag alone is kept
         if _holds(kind, stream):
             copy = self._copied[stream.index] = self._container.add_stream_from_template(stream, opaque=True)
             _describe(copy, stream, clip)
             if stream.type == "video" and not is_cover(stream):
-                self.notes.append(f"its video stream {stream.index} comes along as it is; only the main one is dehazed")
+                self.notes.append(f"its video stream {stream.index} is copied unchanged; only the main one is dehazed")
             return
         name = _name(stream)
         if stream.type == "audio":
             with suppress(ValueError):
                 made = self._converted[stream.index] = Conversion(self._container, stream)
-                _describe(made.stream, stream, clip, anew=True)
+                _describe(made.stream, stream, clip, encoded=True)
                 self.notes.append(f"its {name} becomes {made.encoder}, as {self.path.suffix} cannot hold it")
                 return
         fitting = [suffix for suffix, kind in formats.CONTAINERS.items() if _holds(kind, stream)]
@@ -198,13 +198,13 @@ class Sink:
                 f"{self.path.suffix} cannot hold the {name} of {clip.path}; expected {' or '.join(fitting)}, or "
                 f"--drop-stream subtitle"
             )
-        reason = f"which {self.path.suffix} cannot hold" if _codec(stream) else "whose kind FFmpeg cannot write"
-        self.notes.append(f"its {name} stream {stream.index} is left out, {reason}")
+        reason = f"{self.path.suffix} cannot hold it" if _codec(stream) else "FFmpeg cannot write its kind"
+        self.notes.append(f"its {name} stream {stream.index} is left out: {reason}")
 
 
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """What FFmpeg says about a file that is written, in one line."""
+    """Turn FFmpeg's errors while writing a file into a NedrError of one line."""
     try:
         yield
     except av.error.FFmpegError as error:
@@ -212,20 +212,20 @@ def writing(path: Path) -> Iterator[None]:
 
 
 def _is_pause(packet: "Packet[Any]") -> bool:
-    """Whether a packet is the silence between two subtitles in MP4, which muxers write of themselves."""
+    """Whether a packet is the silence between two subtitles in MP4, which muxers write themselves."""
     stream = packet.stream
     return stream.type == "subtitle" and stream.codec_context.name == "mov_text" and bytes(packet) == b"\0\0"
 
 
 def _codec(stream: Stream) -> str:
-    """FFmpeg's name for how a stream is coded, empty where it knows none."""
+    """FFmpeg's name for a stream's codec, empty if it knows none."""
     if stream.codec_context:
         return stream.codec_context.codec.canonical_name
     return str(getattr(stream, "name", None) or "")
 
 
 def _name(stream: Stream) -> str:
-    """What a stream is called in messages."""
+    """A stream's name in messages."""
     codec = _codec(stream) if stream.codec_context else stream.metadata.get("handler_name", _codec(stream))
     return f"{codec} {stream.type}" if codec else stream.type
 
@@ -235,14 +235,14 @@ def _holds(kind: str, stream: Stream) -> bool:
     if kind == "mpegts" and _codec(stream) not in TRANSPORT:
         return False
     if _codec(stream) == "bin_data" and not (kind in ("mp4", "mov") and "mov" in stream.container.format.name):
-        return False  # it would be called GoPro's there
+        return False  # it would be labelled as GoPro's there
     if stream.type == "data" and not _codec(stream):
-        return False  # its kind, four letters such as djmd, would be lost
+        return False  # its four-letter kind, such as djmd, would be lost
     try:
         with av.open(io.BytesIO(), "w", format=kind) as trial:
             copy = trial.add_stream_from_template(stream, opaque=True)
             trial.start_encoding()
-            if stream.type == "data":  # some muxers refuse it only when it comes
+            if stream.type == "data":  # some muxers refuse it only when a packet comes
                 packet = Packet(bytes(8))
                 packet.stream, packet.pts, packet.dts, packet.time_base = (
                     copy,
@@ -256,16 +256,16 @@ def _holds(kind: str, stream: Stream) -> bool:
     return True
 
 
-def _describe(copy: Stream, stream: Stream, clip: Clip, *, anew: bool = False) -> None:
-    """Language, title and what else a stream says of itself; but not of packets that are made `anew` or left out."""
+def _describe(copy: Stream, stream: Stream, clip: Clip, *, encoded: bool = False) -> None:
+    """Copy a stream's language, title and other tags, but not those of packets that are `encoded` or left out."""
     tags = timecode.later(stream.metadata, clip.encoding.start, clip.rate)
-    if anew or clip.encoding.start or clip.encoding.end is not None:
+    if encoded or clip.encoding.start or clip.encoding.end is not None:
         tags = {name: value for name, value in tags.items() if not _OF_PACKETS.fullmatch(name)}
     copy.metadata.update(tags)
     copy.disposition = stream.disposition
 
 
 def _options(clip: Clip, kind: str) -> dict[str, str]:
-    """What the muxer is told: without this, names of metadata that it does not know, such as Apple's, would be lost."""
+    """The muxer's options: without them, metadata under names it does not know, such as Apple's, would be lost."""
     own = any("." in name for name in clip.container.metadata)
     return {"movflags": "use_metadata_tags"} if own and kind in ("mp4", "mov") else {}

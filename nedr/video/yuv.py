@@ -1,7 +1,7 @@
-"""Haze removed from a video frame's own planes, brightness and two colour differences, as they are stored.
+"""Removes haze from a video frame's own planes, brightness and two colour differences, as they are stored.
 
-I = J t + A (1 - t) is linear, so it holds for Y'CbCr as it does for RGB: no plane is converted or resampled on the way,
-8 bits stay 8 and 10 stay 10, and the range and the matrix of the video stay what they are.
+I = J t + A (1 - t) is linear, so it holds for Y'CbCr as it does for RGB: no plane is converted or resampled, 8 bits
+stay 8 and 10 stay 10, and the range and the matrix of the video do not change.
 """
 
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ from nedr.video.temporal import GLOBAL_RATE, FieldFollower, Running, TemporalDen
 
 Places: TypeAlias = tuple[Array, Array]
 
-# Patches a side from which a plane's noise is told: a quarter of a photograph's, as many frames have their say.
+# Patches per side for estimating a plane's noise: a quarter as many as for a photograph, as frames are averaged.
 PATCHES = 12
 
 
@@ -29,8 +29,8 @@ PATCHES = 12
 class Coding:
     """What the codes of a frame's planes mean.
 
-    bits: of each code, from 8 in uint8, more in the low bits of uint16;  full: whether all codes are used, not the
-    inner range alone;  weights: luma of red and of blue
+    bits: of each code, 8 in uint8 or more in the low bits of uint16;  full: whether all codes are used, not only the
+    inner range;  weights: luma of red and of blue
     """
 
     bits: int = 8
@@ -68,9 +68,9 @@ class Coding:
 
 
 class PlaneDehazer:
-    """Removes haze from the frames of one video, in their order; what `nedr.VideoDehazer` is for frames in RGB.
+    """Removes haze from the frames of one video, in order, as `nedr.VideoDehazer` does for frames in RGB.
 
-    strength: 0..1.5, as there; 0 leaves every code as it is;  threads: the most that work at a time
+    strength: 0..1.5, as there; 0 leaves every code as it is;  threads: the most that run at once
     """
 
     def __init__(self, coding: Coding, strength: float, threads: int = 1) -> None:
@@ -82,8 +82,8 @@ class PlaneDehazer:
     def dehaze(self, planes: Sequence[Array], field: HazeField, small: Array) -> HazeField:
         """Remove the haze from the next frame, in place, and return the field that was used.
 
-        planes: brightness (H, W), and unless the video is grey two colour differences, each as large or smaller
-        field: the haze of this frame on its own, whose bars stay as they are
+        planes: brightness (H, W), and unless the video is grey two colour differences, each of that size or smaller
+        field: the haze of this frame on its own, whose bars are left unchanged
         small: the frame, at any size, (h, w, 3) RGB
         """
         steps = [_steps(planes[0], values) for values in planes]
@@ -118,7 +118,7 @@ class PlaneDehazer:
         return self.coding.zero(plane) / self.coding.span(plane)
 
     def _settled(self, plane: int, values: Array, t: Floats, field: HazeField, noise: float) -> Floats:
-        """A plane as shares of its range, with as much less noise as dividing by t, one for each block, will make."""
+        """A plane as shares of its range, with its noise reduced by what dividing by t, one per block, will add."""
         known = float(self._noises[plane].update(np.array([noise], np.float32))[0])
         if plane:
             t = np.maximum(t, np.float32(field.rendering.colour_floor))
@@ -176,7 +176,7 @@ def _steps(luma: Array, values: Array) -> tuple[int, int]:
 
 
 def _places(values: Array, steps: tuple[int, int], start: tuple[int, int]) -> Places:
-    """The rows and columns of brightness that values are at, in a part that begins at `start`; its edge is held."""
+    """The rows and columns of luma that values lie at, in a part that starts at `start`; edges are repeated."""
     down, across = (
         np.maximum(np.arange(n) * k - at % k, 0) for n, k, at in zip(values.shape, steps, start, strict=True)
     )

@@ -1,3 +1,3 @@
-"""The page to drop a photograph on, and the HTTP interface behind it: `nedr serve`. Bodies of requests go in,
-pictures and JSON come out. Imports `album`, `video`, `inference`, `pictures` and `errors`.
+"""`nedr serve`: the page to drop a photograph on, and the HTTP interface behind it. Request bodies go in, pictures
+and JSON come out. Imports `album`, `video`, `inference`, `pictures` and `errors`.
 """

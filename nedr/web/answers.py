@@ -1,10 +1,10 @@
-"""What is answered, as models: the interface's description is made of them."""
+"""The answers as models, from which the interface's description is made."""
 
 from pydantic import BaseModel
 
 
 class Problem(BaseModel):
-    """Why a request was refused: one sentence, and a word that a program can act on."""
+    """Why a request was refused: one sentence, and a code that a program can act on."""
 
     error: str
     code: str
@@ -12,7 +12,7 @@ class Problem(BaseModel):
 
 class Haze(BaseModel):
     """What was found in a picture: `airlight` is sRGB in 0..1, its mean over the picture; `borders` are the widths in
-    pixels of bars and frames around it, by side, which stay as they are."""
+    pixels of bars and frames around it, by side, which are left unchanged."""
 
     width: int
     height: int
@@ -25,8 +25,8 @@ class Haze(BaseModel):
 class Field(Haze):
     """The haze of one picture.
 
-    `lattice` holds the rows of the transmission's lattice over what is inside the borders; transmission is held at
-    `floor` or above.
+    `lattice` holds the rows of the transmission lattice over the area inside the borders; transmission is never below
+    `floor`.
     """
 
     floor: float
@@ -34,7 +34,7 @@ class Field(Haze):
 
 
 class HeldPicture(Haze):
-    """A picture that is kept: by what name, and for how long after its last use."""
+    """A kept picture: its name, and for how long it is kept after its last use."""
 
     id: str
     kept_seconds: float
@@ -44,7 +44,7 @@ class HeldPicture(Haze):
 
 
 class HeldVideo(BaseModel):
-    """A video that is kept: `stills` are the seconds at which it has frames to look at."""
+    """A kept video: `stills` are the times, in seconds, of its preview frames."""
 
     id: str
     kept_seconds: float
@@ -60,7 +60,7 @@ class HeldVideo(BaseModel):
 class JobState(BaseModel):
     """How far a job is: `done` of `total` frames or pictures; `file` is the address of its result, once there is one.
 
-    A ZIP is made while it is fetched; `missing` are pictures of it that are not kept (any more).
+    A ZIP is made while it is downloaded; `missing` are those of its pictures that are not kept (any more).
     """
 
     id: str

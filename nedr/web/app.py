@@ -1,4 +1,4 @@
-"""The application: its layers, the page's files, health and metrics, and what errors look like."""
+"""The application: its layers, the page's files, health, metrics and error responses."""
 
 import asyncio
 import mimetypes
@@ -43,10 +43,10 @@ def application(
 ) -> ASGIApp:
     """The server's ASGI application.
 
-    token: what callers must send, None to let all in;  origins: whose pages may call it, as in `https://example.org`
-    hosts: names of the server beside localhost and its addresses in numbers;  weights: None for the ones that ship
+    token: what callers must send, None to let everyone in;  origins: whose pages may call it: `https://example.org`
+    hosts: names of the server besides localhost and its IP addresses;  weights: None for the bundled ones
 
-    Raises UsageError for a token that no header can hold.
+    Raises UsageError for a token that a header cannot hold.
     """
     limits = limits or Limits()
     pool = Pool(limits, weights, workers=limits.workers)
@@ -79,11 +79,11 @@ def application(
 def _lifespan(
     pool: Pool, shelf: held.Shelf, office: jobs.Office | None
 ) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
-    """What happens when the server starts and ends."""
+    """What happens when the server starts and stops."""
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        pool.warm()  # the first visitor need not wait for the weights
+        pool.warm()  # so the first visitor does not wait for the weights
         tidying = asyncio.create_task(shelf.store.keep_tidy())
         yield
         tidying.cancel()
@@ -96,7 +96,7 @@ def _lifespan(
 
 
 def _visitors(app: ASGIApp, hosts: Sequence[str], origins: Sequence[str]) -> ASGIApp:
-    """Outside the token: a browser asks whether it may call before it sends one."""
+    """Layers outside the token: before a browser sends one, it asks whether it may call."""
     cors = CORSMiddleware(
         app,
         allow_origins=origins,
@@ -110,7 +110,7 @@ def _visitors(app: ASGIApp, hosts: Sequence[str], origins: Sequence[str]) -> ASG
 def _add_service(app: FastAPI, metrics: Metrics, limits: Limits) -> None:
     @app.get("/v1/limits", responses={401: {"model": Problem}, 422: {"model": Problem}})
     async def accepted() -> Accepted:
-        """What this server accepts: bytes and pixels of a picture, bytes and seconds of a video."""
+        """The limits of this server: bytes and pixels of a picture, bytes and seconds of a video."""
         known = {name: getattr(limits, name) for name in ("body", "pixels", "video", "video_seconds")}
         return Accepted(jobs=limits.jobs > 0, **known)
 
@@ -126,7 +126,7 @@ def _add_service(app: FastAPI, metrics: Metrics, limits: Limits) -> None:
 
 
 def _add_page(app: FastAPI) -> list[str]:
-    """Serve every file of the page, read once; their paths."""
+    """Serve every file of the page, read once; return their paths."""
     mimetypes.add_type("text/javascript", ".js")
     paths = []
     for file in sorted(STATIC.rglob("*.*")):
@@ -145,13 +145,13 @@ def _answering(content: bytes, kind: str) -> Callable[[], Awaitable[Response]]:
 
 
 def _describe_token(app: FastAPI, *, is_needed: bool) -> None:
-    """Say in the description how a token is sent, and where it is needed."""
+    """State in the description how a token is sent, and where it is needed."""
     made = app.openapi
 
     def described() -> dict[str, Any]:
         schema = made()
         schemes = schema.setdefault("components", {}).setdefault("securitySchemes", {})
-        schemes["token"] = {"type": "http", "scheme": "bearer", "description": "what --token or NEDR_TOKEN says"}
+        schemes["token"] = {"type": "http", "scheme": "bearer", "description": "the value of --token or NEDR_TOKEN"}
         for path, operations in schema["paths"].items():
             for operation in operations.values():
                 guarded = (path.startswith("/v1/") and not path.startswith("/v1/files/")) or path == "/metrics"
@@ -189,7 +189,7 @@ def _add_errors(app: FastAPI) -> None:
 
 
 def _allowed(request: Request) -> str:
-    """The methods that a path takes: each has a route of its own."""
+    """The methods of a path: each has its own route."""
     routes = [route for route in request.app.routes if route.matches(request.scope)[0] is not Match.NONE]
     return ", ".join(sorted({method for route in routes for method in route.methods}))
 
@@ -205,7 +205,7 @@ def _code(error: NedrError) -> str:
 
 
 def _said(item: dict[str, Any]) -> str:
-    """What is wrong with one parameter, after its name where it is one's alone."""
+    """What is wrong with a parameter, after its name if only one is concerned."""
     text = str(item["msg"]).removeprefix("Value error, ")
     place = [part for part in item["loc"] if part not in ("query", "body")]
     return f"{place[-1]}: {text}" if place else text

@@ -1,4 +1,4 @@
-"""A request's body, raw or as a form: it must keep coming, and what is held of all bodies together is bounded."""
+"""A request's body, raw or as a form: it must keep arriving, and all bodies together have a memory limit."""
 
 import asyncio
 import time
@@ -16,18 +16,18 @@ from nedr.web.limits import Limits, Refusal
 T = TypeVar("T")
 
 SWALLOWED = 4
-"""Limits up to which a body that is too large is read and dropped: a caller still sending would not see the refusal."""
+"""Multiples of the limit up to which too large a body is read and dropped: a caller still sending sees no refusal."""
 
 
 class Held:
-    """Bytes of bodies in memory, of all requests together."""
+    """Bytes of all requests' bodies in memory."""
 
     def __init__(self, most: int) -> None:
         self.most, self.bytes = most, 0
 
     @contextmanager
     def share(self) -> Iterator["Share"]:
-        """One body's part, given back in the end."""
+        """One body's share, released at the end."""
         share = Share(self)
         try:
             yield share
@@ -42,7 +42,7 @@ class Share:
         self._held, self.bytes = held, 0
 
     def take(self, count: int) -> None:
-        """Hold so many bytes more. Raises Refusal 429 where all bodies together hold too much."""
+        """Hold `count` more bytes. Raises Refusal 429 when all bodies together hold too much."""
         self.bytes += count
         self._held.bytes += count
         if self._held.bytes > self._held.most:
@@ -50,15 +50,15 @@ class Share:
 
 
 class _InMemory(MultiPartParser):
-    """Parts stay in memory: no upload reaches the disk."""
+    """Keeps parts in memory: no upload reaches the disk."""
 
     spool_max_size = 1 << 40
 
 
 async def picture_and_fields(request: Request, limits: Limits, share: Share) -> tuple[bytes, dict[str, str]]:
-    """The body's picture, and the other fields of a form.
+    """The body's picture, and the other fields if it is a form.
 
-    Raises Refusal 400, 408, 413, 415 or 429 for a body that is broken, slow, too large, packed, or one too many.
+    Raises Refusal 400, 408, 413, 415 or 429 for a body that is broken, slow, too large, compressed, or one too many.
     """
     stream = _counted(chunks(request, limits, limits.body), share)
     kind = request.headers.get("content-type", "").lower()
@@ -73,7 +73,7 @@ async def picture_and_fields(request: Request, limits: Limits, share: Share) -> 
 
 
 async def into_file(request: Request, limits: Limits, path: Path, most: int, grow: Callable[[int], None]) -> None:
-    """Write the body into a file as it comes; `grow` is told of every piece. Raises as `picture_and_fields` does."""
+    """Write the body to a file as it arrives; `grow` gets each chunk's size. Raises as `picture_and_fields` does."""
     with path.open("wb") as file:
         async for chunk in chunks(request, limits, most):
             grow(len(chunk))
@@ -84,7 +84,7 @@ async def into_file(request: Request, limits: Limits, path: Path, most: int, gro
 
 
 async def unless_gone(request: Request, work: Coroutine[Any, Any, T]) -> T:
-    """The result of `work`. Raises ClientDisconnect, and cancels it, when the caller hangs up and none would read it.
+    """The result of `work`. If the caller hangs up, cancels it and raises ClientDisconnect.
 
     The request's body must have been read.
     """
@@ -100,7 +100,7 @@ async def unless_gone(request: Request, work: Coroutine[Any, Any, T]) -> T:
 
 
 async def chunks(request: Request, limits: Limits, most: int) -> AsyncGenerator[bytes, None]:
-    """A body of at most `most` bytes as it comes. Raises Refusal 408, 413 or 415."""
+    """A body of at most `most` bytes, as it arrives. Raises Refusal 408, 413 or 415."""
     _check_head(request, most)
     started, size = time.monotonic(), 0
     while True:
@@ -109,7 +109,7 @@ async def chunks(request: Request, limits: Limits, most: int) -> AsyncGenerator[
             message = await asyncio.wait_for(request.receive(), due - time.monotonic())
         except TimeoutError:
             raise Refusal(
-                408, f"the body came too slowly, {size} bytes of it; send it again", "slow", Connection="close"
+                408, f"the body arrived too slowly, {size} bytes of it; send it again", "slow", Connection="close"
             ) from None
         if message["type"] == "http.disconnect":
             raise ClientDisconnect
@@ -128,7 +128,7 @@ def _check_head(request: Request, most: int) -> None:
     if packed not in ("identity", ""):
         raise Refusal(
             415,
-            f"a body of Content-Encoding {packed[:20]!r} is not unpacked here; send the file as it is",
+            f"this server does not decompress Content-Encoding {packed[:20]!r}; send the file as it is",
             "packed",
             Accept_Encoding="identity",
             Connection="close",
@@ -160,7 +160,7 @@ async def _form(request: Request, stream: AsyncGenerator[bytes, None]) -> tuple[
     items = [(name, value) for name, value in form.multi_items() if isinstance(value, str)]
     fields = dict(items)
     if len(fields) < len(items):
-        raise Refusal(422, "a field of the form is given twice; once is enough", "parameter")
+        raise Refusal(422, "a field of the form is given twice; give it once", "parameter")
     return await file.read(), fields
 
 

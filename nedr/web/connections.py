@@ -1,4 +1,4 @@
-"""Connections of uvicorn with deadlines and bounds: who does not ask, does not read or comes too often makes room."""
+"""uvicorn's connections with deadlines and limits: silent, unreading or too many callers make room for others."""
 
 import asyncio
 import socket
@@ -12,25 +12,25 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from nedr.web.limits import Limits
 
 UNREAD = 60.0
-"""Seconds between two looks at how much of its answer a caller has taken."""
+"""Seconds between two checks of how much of its answer a caller has taken."""
 PATIENCE = 2.0
-"""Seconds after which a body that has not wholly come may make room for others."""
+"""Seconds after which an incomplete body may have to make room for others."""
 _SLOW = b"HTTP/1.1 408 Request Timeout\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 _FULL = b"HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nRetry-After: 2\r\nContent-Length: 0\r\n\r\n"
 
 
 class Census:
-    """All open connections of a server, held to its bounds.
+    """All open connections of a server, kept within its limits.
 
-    Past a bound, the connection that has waited longest without asking anything makes room for the new one, so that
-    silent callers keep nobody out; then one whose body has been on its way for long. Where all others are being
-    answered, the new one is refused.
+    At a limit, the connection that has been idle longest makes room for the new one, so that silent callers keep nobody
+    out; if none is idle, one whose body has been arriving for long. If all others are being answered, the new one is
+    refused.
     """
 
     def __init__(self, limits: Limits) -> None:
         self.limits = limits
         self.refused = 0
-        self._open: dict[Connection, str] = {}  # in the order of their arrival or last answer
+        self._open: dict[Connection, str] = {}  # in order of arrival or last answer
         self._from: Counter[str] = Counter()
 
     def __len__(self) -> int:
@@ -40,7 +40,7 @@ class Census:
         return iter(tuple(self._open))
 
     def enter(self, connection: "Connection", address: str) -> None:
-        """Take a new connection in, at the cost of another one where a bound is met."""
+        """Admit a new connection, closing another one if a limit is reached."""
         if self._from[address] >= self.limits.per_address:
             self._make_room(address)
         elif len(self._open) >= self.limits.connections:
@@ -53,7 +53,7 @@ class Census:
             connection.end(_FULL)
 
     def leave(self, connection: "Connection") -> None:
-        """Forget a connection, which may have been forgotten before."""
+        """Forget a connection, unless that has been done."""
         address = self._open.pop(connection, None)
         if address is not None:
             self._from[address] -= 1
@@ -61,7 +61,7 @@ class Census:
                 del self._from[address]
 
     def rests(self, connection: "Connection") -> None:
-        """Put a connection whose request was answered behind those that have waited longer."""
+        """Move a connection whose request was answered behind those that have waited longer."""
         if connection in self._open:
             self._open[connection] = self._open.pop(connection)
 
@@ -74,7 +74,7 @@ class Census:
 
 
 class Connection(H11Protocol):
-    """One connection: its head must arrive in time, and its answer must be taken."""
+    """One connection: its header must arrive in time, and its answer must be read."""
 
     def __init__(self, *arguments: Any, census: Census, **options: Any) -> None:
         super().__init__(*arguments, **options)
@@ -84,20 +84,20 @@ class Connection(H11Protocol):
 
     @property
     def is_idle(self) -> bool:
-        """Whether no request is being answered, nor the end of an answer still on its way."""
+        """Whether no request is being answered and no end of an answer is still being sent."""
         return (self.cycle is None or self.cycle.response_complete) and not self.flow.write_paused
 
     @property
     def is_sending_slowly(self) -> bool:
-        """Whether the body of a request has been on its way for long."""
+        """Whether a request's body has been arriving for long."""
         return not self.is_idle and self.cycle.more_body and self.loop.time() - self._asked > PATIENCE
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Begin to wait for a head."""
+        """Start to wait for a header."""
         super().connection_made(transport)
-        with suppress(OSError):  # it is gone already
+        with suppress(OSError):  # already gone
             sock = transport.get_extra_info("socket")
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # a body need not wait for its head, 40 ms
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # or a body would wait 40 ms for its header
         self._expect(self._census.limits.header_seconds, _SLOW)
         self._census.enter(self, self.client[0] if self.client else "")
 
@@ -108,7 +108,7 @@ class Connection(H11Protocol):
         super().connection_lost(exc)
 
     def handle_events(self) -> None:
-        """Stop the clock once a head has come."""
+        """Stop the timer once a header has arrived."""
         cycle = self.cycle
         super().handle_events()
         if self.cycle is not cycle:
@@ -117,26 +117,26 @@ class Connection(H11Protocol):
                 self._stop()
 
     def on_response_complete(self) -> None:
-        """Begin to wait for the next head."""
+        """Start to wait for the next header."""
         super().on_response_complete()
         self._census.rests(self)
         if self.is_idle:
             self._expect(self._census.limits.header_seconds, b"")
 
     def pause_writing(self) -> None:
-        """The caller does not read as fast as the answer is written."""
+        """The caller reads more slowly than the answer is written."""
         super().pause_writing()
         self._watch()
 
     def resume_writing(self) -> None:
-        """The caller has taken nearly all that was written."""
+        """The caller has read nearly everything that was written."""
         self._stop()
         super().resume_writing()
         if self.is_idle:
             self._expect(self._census.limits.header_seconds, b"")
 
     def end(self, words: bytes) -> None:
-        """Close the connection, with last words where there is no request to answer."""
+        """Close the connection, with last words if there is no request to answer."""
         self._stop()
         if words and self.is_idle:
             self.transport.write(words)
@@ -145,7 +145,7 @@ class Connection(H11Protocol):
             self.transport.abort()
 
     def _watch(self) -> None:
-        """Look again later how much has been taken."""
+        """Check later how much has been read."""
         self._stop()
         self._timer = self.loop.call_later(UNREAD, self._look, self.transport.get_write_buffer_size())
 

@@ -1,4 +1,4 @@
-"""What a worker's process does with a video: a look at it, and the whole of it without haze."""
+"""What a worker process does with a video: inspect it, and dehaze it."""
 
 from pathlib import Path
 from typing import Any
@@ -12,13 +12,13 @@ from nedr.web.workers import Tick, ticking
 
 STILLS = 6
 SIDE = 1280
-"""Pixels of a still's long side."""
+"""Long side of a still in pixels."""
 
 
 def looked(dehazer: Dehazer, folder: Path, name: str, most: float) -> dict[str, Any]:
-    """What the video in `folder/original` is, with frames spread over it written as `still0.jpg` and so on.
+    """Facts about the video in `folder/original`; frames spread over it are written as `still0.jpg` and so on.
 
-    name: what its owner calls it;  most: seconds that it may last. Raises ImageError, UsageError,
+    name: its original file name;  most: its longest duration in seconds. Raises ImageError, UsageError,
     MissingExtraError.
     """
     try:
@@ -37,11 +37,11 @@ def looked(dehazer: Dehazer, folder: Path, name: str, most: float) -> dict[str, 
         if clip.still.turns % 2:
             size = size[::-1]
     if seconds > most:
-        raise UsageError(f"the video lasts {seconds:.0f} s, this server takes {most:g} s; cut it first")
+        raise UsageError(f"the video lasts {seconds:.0f} s, this server accepts {most:g} s; cut it first")
     stills = [seconds * (k + 0.5) / STILLS for k in range(STILLS)] if seconds > 1 else [0.0]
     found = [time for k, time in enumerate(stills) if _still(path, suffix, time, folder / f"still{k}.jpg")]
     if not found:
-        raise ImageError("this file is a video without a frame that can be read")
+        raise ImageError("this video has no frame that can be read")
     about = {"width": size[0], "height": size[1], "seconds": round(seconds, 3), "frames": frames}
     return about | {
         "stills": [round(time, 3) for time in found],
@@ -52,7 +52,7 @@ def looked(dehazer: Dehazer, folder: Path, name: str, most: float) -> dict[str, 
 
 @ticking
 def made(dehazer: Dehazer, folder: Path, suffix: str, strength: float, tick: Tick) -> list[str]:
-    """Write `folder/result` with the suffix and give its notes. Raises what `nedr.video.pipeline.dehaze` does."""
+    """Write `folder/result` with the suffix and return its notes. Raises what `nedr.video.pipeline.dehaze` does."""
     from nedr.video.pipeline import dehaze
 
     job = Job(folder / "original", folder / f"result{suffix}")
@@ -60,7 +60,7 @@ def made(dehazer: Dehazer, folder: Path, suffix: str, strength: float, tick: Tic
 
 
 def _still(path: Path, suffix: str, time: float, target: Path) -> bool:
-    """Whether the frame at a time could be written."""
+    """Write the frame at a time; return whether there was one."""
     from av.video.frame import VideoFrame
 
     from nedr.video.reader import Clip

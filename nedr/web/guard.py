@@ -1,4 +1,4 @@
-"""What surrounds every request: who may ask, security headers, metrics, and a line of log without picture content."""
+"""The layers around every request: who may call, security headers, metrics, and a log line without picture content."""
 
 import hmac
 import ipaddress
@@ -27,30 +27,30 @@ HEADERS = {
 }
 GUARDED = ("/v1/", "/metrics")
 FREE = "/v1/files/"
-"""Links that carry their own secret, so that a browser can save them as files."""
+"""Links that contain their own secret, so that a browser can save them as files."""
 SAFE = ("GET", "HEAD", "OPTIONS")
 CLIENT_GONE = 499
-"""The status that is logged and counted for a caller who hung up: nobody receives it."""
+"""The status logged and counted for a caller who hung up; nobody receives it."""
 
 
 class Metrics:
-    """Counts of one server, in a registry of its own; `pictures` tells how many are at work or waiting."""
+    """Counts of one server, in its own registry; `pictures` returns how many are being processed or waiting."""
 
     def __init__(self, pictures: Callable[[], int]) -> None:
         self.registry = CollectorRegistry()
         self.requests = Counter("nedr_requests", "Requests", ["path", "status"], registry=self.registry)
         self.seconds = Histogram("nedr_request_seconds", "Time to the answer", ["path"], registry=self.registry)
-        Gauge("nedr_pictures", "Pictures at work or waiting", registry=self.registry).set_function(pictures)
+        Gauge("nedr_pictures", "Pictures being processed or waiting", registry=self.registry).set_function(pictures)
         ProcessCollector(registry=self.registry)
 
 
 class Visitors:
-    """The ASGI layer that answers only under this server's own names, and changes nothing for pages of others.
+    """The ASGI layer that answers only under this server's own names, and lets foreign pages change nothing.
 
-    A page of another server can make a browser call this one: under a name of its own that it lets point here (the
-    Host is then a stranger's, 421), or by a request across origins (403).
+    Another server's page can make a browser call this one: through a name of its own that resolves to this computer
+    (the Host is then foreign, 421), or by a cross-origin request (403).
 
-    names: hosts beside this computer's own and addresses in numbers;  origins: of pages that may call
+    names: hosts besides this computer's own and IP addresses;  origins: of pages that may call
     """
 
     def __init__(self, app: ASGIApp, *, names: Iterable[str], origins: Iterable[str]) -> None:
@@ -66,12 +66,13 @@ class Visitors:
         headers = Headers(scope=scope)
         host = headers.get("host", "").lower()
         if not self._is_own(host):
-            return _refused(421, "this server is not known by this name; start it with --allow-host NAME", "host")
+            return _refused(421, "this is not a name of this server; start it with --allow-host NAME", "host")
         origin = headers.get("origin", "").lower()
         foreign = origin and origin not in self.origins and urlsplit(origin).netloc != host
         crossing = not origin and headers.get("sec-fetch-site") == "cross-site"
         if scope["method"] not in SAFE and (foreign or crossing):
-            return _refused(403, "pages of other servers may not ask this; --allow-origin names those that may", "page")
+            text = "pages of other servers must not call this; --allow-origin names those that may"
+            return _refused(403, text, "page")
         return None
 
     def _is_own(self, host: str) -> bool:
@@ -79,14 +80,14 @@ class Visitors:
             name = urlsplit(f"//{host}").hostname or ""
             if name in self.names or name == "localhost" or name.endswith(".localhost"):
                 return True
-            ipaddress.ip_address(name)  # no name service was asked, so nobody can have bent its answer
+            ipaddress.ip_address(name)  # no name was resolved, so nobody can have forged the answer
         except ValueError:
             return False
         return True
 
 
 class Token:
-    """The ASGI layer that lets only callers with the token at the pictures' interface and the metrics.
+    """The ASGI layer that requires the token for the pictures' interface and the metrics.
 
     Raises UsageError for a token that an HTTP header cannot hold.
     """
@@ -106,16 +107,14 @@ class Token:
             return None
         scheme, _, given = Headers(scope=scope).get("authorization", "").partition(" ")
         if scheme.lower() != "bearer" or not given.strip():
-            return _refused(401, "a token is needed: Authorization: Bearer TOKEN", "token_missing", bearer="Bearer")
+            return _refused(401, "a token is required: Authorization: Bearer TOKEN", "token_missing", bearer="Bearer")
         if hmac.compare_digest(given.strip().encode(), self.expected):
             return None
-        return _refused(
-            401, "this is not the token of this server", "token_wrong", bearer='Bearer error="invalid_token"'
-        )
+        return _refused(401, "this is not this server's token", "token_wrong", bearer='Bearer error="invalid_token"')
 
 
 def check_token(token: str) -> None:
-    """Raises UsageError for a token that is empty or beyond what every HTTP client can send."""
+    """Raise UsageError for a token that is empty or that not every HTTP client can send."""
     if not token or not all("!" <= character <= "~" for character in token):
         raise UsageError("expected a token of visible ASCII characters without spaces; choose another")
 
@@ -146,9 +145,9 @@ class Heads:
 
 
 class Guard:
-    """The outermost ASGI layer: nothing leaves without its headers, its line of log and its place in the metrics.
+    """The outermost ASGI layer: adds headers to every answer, logs it and counts it in the metrics.
 
-    paths: those that log and metrics may name, as they are or as beginnings that end in a slash
+    paths: those that log and metrics may name, in full or as prefixes that end in a slash
     """
 
     def __init__(self, app: ASGIApp, *, metrics: Metrics, paths: Iterable[str]) -> None:

@@ -1,4 +1,4 @@
-"""Pictures that are kept for a while, so that a part of them at any strength is there in milliseconds."""
+"""Pictures kept for a while, so that any part of them at any strength takes milliseconds."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -22,14 +22,14 @@ GONE: dict[int | str, dict[str, object]] = {404: {"model": Problem}, 507: {"mode
 
 @dataclass(frozen=True)
 class Shelf:
-    """Where pictures are kept, and the processes that work on them."""
+    """The store of kept pictures, and the processes that work on them."""
 
     limits: Limits
     pool: Pool
     store: Store
 
     async def keep(self, request: Request, most: int, look: Callable[[Path], Task]) -> Entry:
-        """Keep the file in a request's body, of at most so many bytes; `look` makes a Task of the folder it lies in."""
+        """Keep the file in a request's body, of at most `most` bytes; `look` makes a Task for the folder it is in."""
         who = caller(request)
         self.pool.check(who)
         entry = self.store.open()
@@ -45,12 +45,12 @@ class Shelf:
         return entry
 
     async def part(self, who: str, entry: Entry, options: tasks.Options) -> tasks.Answer:
-        """A kept picture's file as it is asked for."""
+        """A kept picture's file as requested."""
         with entry.pinned():
             answer: tasks.Answer = await self.pool.run(
                 who, (tasks.held_part, (entry.folder, self.limits.pixels, options))
             )
-            self.store.weigh(entry)  # its full size may have been made again
+            self.store.weigh(entry)  # its full size may have been recreated
         return answer
 
 
@@ -59,7 +59,7 @@ def add(app: FastAPI, shelf: Shelf) -> None:
 
     @app.post("/v1/pictures", status_code=201, openapi_extra=body(None), responses={**PROBLEMS, **GONE})
     async def keep(request: Request) -> HeldPicture:
-        """Keep a picture for a while and say what haze is in it."""
+        """Keep a picture for a while and return its haze."""
         limits = shelf.limits
         entry = await shelf.keep(request, limits.body, lambda folder: (tasks.hold, (folder, limits.pixels)))
         entry.spare = ("pixels0.npy", "alpha0.npy")
@@ -67,7 +67,7 @@ def add(app: FastAPI, shelf: Shelf) -> None:
 
     @app.get("/v1/pictures/{name}/dehazed", responses={**PROBLEMS, **GONE, **PICTURE}, response_class=Response)
     async def part(request: Request, name: str, wanted: Annotated[Wanted, Query()]) -> Response:
-        """What `POST /v1/dehaze` answers, of a kept picture; a part of it within milliseconds."""
+        """What `POST /v1/dehaze` returns, for a kept picture; a part of it within milliseconds."""
         entry = shelf.store.find(name)
         content, kind = await unless_gone(request, shelf.part(caller(request), entry, wanted.options()))
         return Response(content, media_type=kind)

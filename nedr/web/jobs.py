@@ -1,4 +1,4 @@
-"""Long work: a ZIP of many pictures, made while it is fetched, and whole videos, made in the background."""
+"""Long jobs: a ZIP of many pictures, made while it is downloaded, and whole videos, made in the background."""
 
 import asyncio
 import secrets
@@ -26,19 +26,19 @@ from nedr.web.workers import Pool
 State: TypeAlias = Literal["ready", "working", "done", "failed"]
 SUFFIXES = {kind: {"JPEG": "jpg", "TIFF": "tif"}.get(name, name.lower()) for name, kind in tasks.TYPES.items()}
 REMEMBERED = 1000
-"""Jobs; the oldest that is over is forgotten."""
+"""Jobs; beyond this, the oldest finished ones are forgotten."""
 TOLD = 0.5
 """Seconds between two events of a job."""
 Name: TypeAlias = Annotated[str, Field(max_length=64)]
-"""What something kept is called."""
+"""The name of something kept."""
 
 
 def _whole(number: Any) -> Any:
-    return int(number) if isinstance(number, float) and number.is_integer() else number  # to JSON 5.0 is 5
+    return int(number) if isinstance(number, float) and number.is_integer() else number  # in JSON, 5.0 is 5
 
 
 class One(BaseModel):
-    """One picture of a ZIP: a kept one, what it is called, with folders where it has any, and what is asked of it."""
+    """One picture of a ZIP: a kept one, its file name, with folders if any, and the options for it."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
     id: Name
@@ -49,14 +49,14 @@ class One(BaseModel):
 
 
 class ZipAsked(BaseModel):
-    """Kept pictures for one ZIP."""
+    """A request for one ZIP of kept pictures."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
     pictures: Annotated[list[One], Field(min_length=1, max_length=5000)]
 
 
 class VideoAsked(BaseModel):
-    """A kept video, whole."""
+    """A request for a whole kept video."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
     video: Name
@@ -76,7 +76,7 @@ JobAsked: TypeAlias = Annotated[
 
 @dataclass(eq=False)
 class Job:
-    """Work that takes long: `file` is the secret name of its result."""
+    """A long job: `file` is the secret name of its result."""
 
     kind: Literal["zip", "video"]
     name: str = field(default_factory=lambda: secrets.token_urlsafe(18))
@@ -92,7 +92,7 @@ class Job:
     task: "asyncio.Task[None] | None" = None
 
     def told(self, missing: Iterable[str] = ()) -> JobState:
-        """What a caller is told of it."""
+        """What a caller is told about it."""
         return JobState(
             id=self.name,
             kind=self.kind,
@@ -108,7 +108,7 @@ class Job:
 
 
 class Office:
-    """All jobs of a server: videos have processes of their own, which yield to pictures."""
+    """All jobs of a server: videos have their own processes, which yield to pictures."""
 
     def __init__(self, shelf: Shelf, weights: str | None) -> None:
         self.shelf, self.limits = shelf, shelf.limits
@@ -116,7 +116,7 @@ class Office:
         self.jobs: dict[str, Job] = {}
 
     def close(self) -> None:
-        """End what runs."""
+        """End running jobs."""
         for job in self.jobs.values():
             if job.task:
                 job.task.cancel()
@@ -124,7 +124,7 @@ class Office:
         self.pool.close()
 
     def find(self, name: str) -> Job:
-        """A job by its name, or by its file's. Raises Refusal 404."""
+        """A job by its name or its file's name. Raises Refusal 404."""
         job = self.jobs.get(name) or next((job for job in self.jobs.values() if job.file == name), None)
         if job is None:
             raise Refusal(404, "there is no such job (any more)", "gone")
@@ -133,7 +133,7 @@ class Office:
         return job
 
     def begin(self, who: str, asked: ZipAsked | VideoAsked) -> JobState:
-        """Take a job. Raises Refusal 404 for a video that is not kept (any more)."""
+        """Accept a job. Raises Refusal 404 for a video that is not kept (any more)."""
         self._forget()
         if isinstance(asked, ZipAsked):
             job = Job("zip", total=len(asked.pictures), pictures=asked.pictures)
@@ -144,7 +144,7 @@ class Office:
         return job.told(missing)
 
     def drop(self, job: Job) -> None:
-        """End a job and forget it with its files."""
+        """End a job and forget it and its files."""
         self.jobs.pop(job.name, None)
         if job.task:
             job.task.cancel()
@@ -159,9 +159,9 @@ class Office:
     def _video(self, who: str, name: str, strength: float) -> Job:
         entry = self.shelf.store.find(name)
         if "frames" not in entry.about:
-            raise Refusal(422, "this is a picture, no video; POST /v1/videos takes those", "parameter")
+            raise Refusal(422, "this is a picture, not a video; POST /v1/videos accepts videos", "parameter")
         if any(job.entry is entry and job.task and not job.task.done() for job in self.jobs.values()):
-            raise Refusal(409, "this video is at work already; end that job first", "working")
+            raise Refusal(409, "this video is already being processed; end that job first", "working")
         job = Job("video", state="working", entry=entry, called=f"{entry.about['stem']}.dehazed{entry.about['suffix']}")
         job.task = asyncio.create_task(self._make(who, job, entry, strength))
         return job
@@ -180,7 +180,7 @@ class Office:
             job.state, job.error = "failed", str(error).splitlines()[-1]
 
     async def events(self, job: Job) -> AsyncIterator[str]:
-        """The states of a job as server-sent events, until it is over or forgotten."""
+        """A job's states as server-sent events, until it is finished or forgotten."""
         last = None
         while job.name in self.jobs:
             now = job.told().model_dump_json()
@@ -192,7 +192,7 @@ class Office:
             await asyncio.sleep(TOLD)
 
     async def zipped(self, who: str, job: Job) -> AsyncIterator[bytes]:
-        """The ZIP of a job piece by piece: two pictures are in memory at a time, none is packed again."""
+        """A job's ZIP, piece by piece: two pictures are in memory at a time, none is compressed again."""
         job.state, job.done, job.failed = "working", 0, 0
         sink, names = _Sink(), _Names()
         waiting = deque(job.pictures)
@@ -212,10 +212,10 @@ class Office:
             for task in ahead:
                 task.cancel()
             if job.state != "done":
-                job.state = "ready"  # it may be fetched again
+                job.state = "ready"  # it may be downloaded again
 
     async def _member(self, who: str, job: Job, one: One) -> tuple[str, bytes]:
-        """One picture's name and file; where it cannot be made, a text that says why."""
+        """One picture's name and file, or a text that says why it could not be made."""
         parts = [part for part in one.name.replace("\\", "/").split("/") if part not in ("", ".", "..")]
         stem = PurePosixPath(*parts[:-1], PurePosixPath(*parts[-1:]).stem or "picture")
         try:
@@ -235,11 +235,11 @@ class Office:
                 if refusal.status != 429:
                     raise
                 await asyncio.sleep(1)
-        raise Refusal(429, "the server was too busy for this one; try again", "busy")
+        raise Refusal(429, "the server was too busy for this picture; try again", "busy")
 
 
 class _Sink:
-    """A file that only grows; what was written is taken from it."""
+    """A file that is only written to; what was written can be taken out."""
 
     def __init__(self) -> None:
         self._parts: list[bytes] = []
@@ -250,10 +250,10 @@ class _Sink:
         return len(data)
 
     def flush(self) -> None:
-        """There is nothing behind it."""
+        """Nothing to flush."""
 
     def taken(self) -> bytes:
-        """All that was written since the last time."""
+        """Everything written since the last call."""
         parts, self._parts = self._parts, []
         return b"".join(parts)
 
@@ -265,7 +265,7 @@ class _Names:
         self._given: set[str] = set()
 
     def free(self, name: str) -> str:
-        """The name, or the first like it that is free."""
+        """The name, or the first numbered one that is free."""
         path, count, found = PurePosixPath(name), 1, name
         while found.lower() in self._given:
             count += 1
@@ -281,7 +281,7 @@ def add(app: FastAPI, office: Office) -> None:
 
     @app.post("/v1/jobs", status_code=202, responses=answers)
     async def begin(request: Request, asked: JobAsked) -> JobState:
-        """Begin long work: a ZIP of kept pictures, or a whole video."""
+        """Start a long job: a ZIP of kept pictures, or a whole video."""
         return office.begin(caller(request), asked)
 
     @app.get("/v1/jobs/{name}", responses=answers)
@@ -291,17 +291,17 @@ def add(app: FastAPI, office: Office) -> None:
 
     @app.get("/v1/jobs/{name}/events", responses=answers, response_class=StreamingResponse)
     async def events(name: str) -> StreamingResponse:
-        """How far a job is, as server-sent events, until it is over."""
+        """How far a job is, as server-sent events, until it is finished."""
         return StreamingResponse(office.events(office.find(name)), media_type="text/event-stream")
 
     @app.delete("/v1/jobs/{name}", status_code=204, responses=answers)
     async def end(name: str) -> None:
-        """End a job, and forget it with its files."""
+        """End a job, and forget it and its files."""
         office.drop(office.find(name))
 
     @app.get("/v1/files/{name}", responses=answers, response_class=Response)
     async def result(request: Request, name: str) -> Response:
-        """A job's result. Its name is a secret of its own: no token is asked for, so a browser can save it."""
+        """A job's result. Its name is a secret, so it needs no token and a browser can save it."""
         job = office.find(name)
         if job.kind == "zip":
             content = iter(()) if request.scope.get("nedr.head") else office.zipped(caller(request), job)
@@ -324,7 +324,7 @@ def _add_videos(app: FastAPI, office: Office) -> None:
 
     @app.post("/v1/videos", status_code=201, openapi_extra=file, responses=answers)
     async def keep(request: Request, name: Annotated[str, Query(max_length=255)] = "video.mp4") -> HeldVideo:
-        """Keep a video for a while and say what it is, with some frames to look at. `name` says what it is called."""
+        """Keep a video for a while and describe it, with some preview frames. `name` is its file name."""
         shelf, limits = office.shelf, office.limits
         entry = await shelf.keep(
             request, limits.video, lambda folder: (films.looked, (folder, name, limits.video_seconds))
@@ -336,12 +336,12 @@ def _add_videos(app: FastAPI, office: Office) -> None:
         """A frame of a kept video, as JPEG."""
         entry = office.shelf.store.find(name)
         if not 0 <= number < len(entry.about.get("stills", ())):
-            raise Refusal(404, f"there is no frame {number} to look at", "gone")
+            raise Refusal(404, f"there is no preview frame {number}", "gone")
         return Response((entry.folder / f"still{number}.jpg").read_bytes(), media_type="image/jpeg")
 
     @app.delete("/v1/videos/{name}", status_code=204, responses=answers)
     async def forget(name: str) -> None:
-        """Forget a kept video, with what was made of it."""
+        """Forget a kept video and its results."""
         entry = office.shelf.store.find(name)
         for job in [job for job in office.jobs.values() if job.entry is entry]:
             office.drop(job)

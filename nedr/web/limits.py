@@ -9,15 +9,15 @@ from nedr.errors import UsageError
 class Limits:
     """The most that a server accepts.
 
-    body: bytes of a picture's request;  pixels: of a picture;  workers: pictures at work at once, each in a process of
-    its own;  queue: pictures that may wait;  seconds: from the body's arrival to the answer
-    header_seconds: for a request's head to arrive;  body_seconds: for a body to begin, afterwards `body_rate` bytes
-    each second are due;  answer_rate: bytes of an answer that must be taken each second
-    waiting: bytes of all bodies that are held in memory
+    body: bytes of a picture's request;  pixels: of a picture;  workers: pictures processed at once, each in a process
+    of its own;  queue: pictures that may wait;  seconds: from the body's arrival to the answer
+    header_seconds: for a request's header to arrive;  body_seconds: for a body to begin, after which `body_rate` bytes
+    per second are due;  answer_rate: bytes of an answer that must be read per second
+    waiting: bytes of all bodies in memory
     connections: open at once, `per_address` of them from one address
-    store: bytes of the pictures, videos and results that are kept for their callers, for `kept_seconds` after their
-    last use;  jobs: videos at work at once, 0 for none at all;  video: bytes of one, `video_seconds`: its length
-    job_seconds: the most that one job may take
+    store: bytes of the pictures, videos and results that are kept for callers, for `kept_seconds` after their last
+    use;  jobs: videos processed at once, 0 for no videos;  video: bytes of one, `video_seconds`: its length
+    job_seconds: the longest that one job may take
 
     Raises UsageError for a limit that is not above 0 (queue and jobs may be 0).
     """
@@ -49,7 +49,7 @@ class Limits:
 
 
 class Refusal(Exception):
-    """A request that is answered with `status`, one sentence, and a word that a program can act on."""
+    """A refused request: answered with `status`, one sentence, and a code that a program can act on."""
 
     def __init__(self, status: int, text: str, code: str = "refused", **headers: str) -> None:
         super().__init__(text)

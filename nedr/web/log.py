@@ -8,13 +8,13 @@ from datetime import UTC, datetime
 
 
 def start() -> None:
-    """Log from now on."""
+    """Start logging."""
     handler = logging.StreamHandler()
     handler.setFormatter(Words() if sys.stderr.isatty() else Lines())
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
     logging.getLogger("nedr.web").setLevel(logging.INFO)
-    logging.getLogger("asyncio").setLevel(logging.CRITICAL)  # a caller who sends or takes nothing is no news
-    warnings.filterwarnings("ignore", module=r"PIL\.")  # what is odd about a stranger's file is for the stranger
+    logging.getLogger("asyncio").setLevel(logging.CRITICAL)  # callers who send or read nothing are not worth a line
+    warnings.filterwarnings("ignore", module=r"PIL\.")  # oddities of a stranger's file concern only the stranger
 
 
 class Lines(logging.Formatter):

@@ -1,4 +1,4 @@
-"""What may be asked, in the query or in a form's fields alike; what is unknown is reported, never ignored."""
+"""Parameters, in the query or in a form's fields; unknown ones are reported, never ignored."""
 
 import difflib
 from collections.abc import Iterable, Mapping
@@ -12,30 +12,30 @@ from nedr.web import tasks
 from nedr.web.limits import Refusal
 
 Strength = Annotated[float, Field(ge=0, le=1.5, allow_inf_nan=False, description="0 changes nothing")]
-Quality = Annotated[int, Field(ge=1, le=100, description="of JPEG, WebP and AVIF; as it came without")]
+Quality = Annotated[int, Field(ge=1, le=100, description="of JPEG, WebP and AVIF; by default the picture's own")]
 Region = Annotated[str, Field(pattern=r"^\d{1,6},\d{1,6},\d{1,6},\d{1,6}$", description="x0,y0,x1,y1 in pixels")]
 
 
 class Wanted(BaseModel):
-    """What is asked of a picture; the same for one in the body and one that is held."""
+    """The options for a picture, whether sent in the body or held."""
 
     strength: Strength = 1.0
     format: tasks.Format | None = None
     quality: Quality | None = None
     map: tasks.Map | None = None
     region: Region | None = None
-    scale: Annotated[float, Field(gt=0, le=1, allow_inf_nan=False, description="of the size, 1 for all")] = 1.0
+    scale: Annotated[float, Field(gt=0, le=1, allow_inf_nan=False, description="relative size, 1 for full size")] = 1.0
 
     @model_validator(mode="after")
     def _fits(self) -> "Wanted":
         if self.map and (unfit := self.model_fields_set & {"strength", "format", "quality", "region"}):
-            raise ValueError(f"a map is a whole PNG of the haze as it was found and takes no {min(unfit)}")
+            raise ValueError(f"a map is a PNG of the haze found in the whole picture and takes no {min(unfit)}")
         if self.quality and self.format and self.format.upper() not in tasks.LOSSY:
-            raise ValueError(f"{self.format} is written without loss and has no quality")
+            raise ValueError(f"{self.format} is lossless and has no quality")
         return self
 
     def options(self) -> tasks.Options:
-        """The same for a worker."""
+        """The same options for a worker."""
         region = None
         if self.region:
             x0, y0, x1, y1 = (int(part) for part in self.region.split(","))
@@ -44,7 +44,7 @@ class Wanted(BaseModel):
 
 
 class Described(BaseModel):
-    """How a field is answered."""
+    """The format of a field."""
 
     format: Literal["json", "png"] = "json"
 
@@ -54,7 +54,7 @@ def merged(model: type[BaseModel], request: Request, fields: Mapping[str, str]) 
     query = dict(request.query_params)
     check(fields, model.model_fields)
     if both := query.keys() & fields:
-        raise Refusal(422, f"{min(both)} is given in the address and in the form; once is enough", "parameter")
+        raise Refusal(422, f"{min(both)} is given both in the address and in the form; give it once", "parameter")
     try:
         return model.model_validate(query | dict(fields))
     except ValidationError as error:
@@ -62,7 +62,7 @@ def merged(model: type[BaseModel], request: Request, fields: Mapping[str, str]) 
 
 
 async def only_known(request: Request) -> None:
-    """Raises Refusal 422 for a query parameter that this path does not know, or that is given twice."""
+    """Raise Refusal 422 for a query parameter that this path does not know, or that is given twice."""
     names = [name for name, _ in request.query_params.multi_items()]
     if not names:
         return
@@ -73,11 +73,11 @@ async def only_known(request: Request) -> None:
         return  # a file of the page
     check(names, [one["name"] for one in described.get("parameters", ()) if one["in"] == "query"])
     if len(set(names)) < len(names):
-        raise Refusal(422, f"{max(names, key=names.count)} is given twice; once is enough", "parameter")
+        raise Refusal(422, f"{max(names, key=names.count)} is given twice; give it once", "parameter")
 
 
 def check(names: Iterable[str], known: Iterable[str]) -> None:
-    """Raises Refusal 422 for the first name that is not known, with the nearest one that is."""
+    """Raise Refusal 422 for the first unknown name, suggesting the closest known one."""
     known = list(known)
     for name in names:
         if name not in known:
@@ -85,9 +85,9 @@ def check(names: Iterable[str], known: Iterable[str]) -> None:
 
 
 def unknown(name: str, known: Iterable[str]) -> str:
-    """The sentence about a name that is not known."""
+    """The message for an unknown name."""
     known = sorted(known)
     near = difflib.get_close_matches(name, known, n=1)
     if near:
         return f"there is no parameter {name[:40]!r}; did you mean {near[0]!r}?"
-    return f"there is no parameter {name[:40]!r}; known are: {', '.join(known) or 'none'}"
+    return f"there is no parameter {name[:40]!r}; expected one of: {', '.join(known) or 'none'}"

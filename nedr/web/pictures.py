@@ -1,4 +1,4 @@
-"""The pictures' interface: a file in, a file without haze or its haze out, nothing kept."""
+"""The pictures' interface: a file goes in, the dehazed file or its haze comes out, nothing is kept."""
 
 from dataclasses import dataclass
 from typing import Annotated, Any
@@ -19,7 +19,7 @@ _KINDS = (*tasks.TYPES.values(), "image/heic")
 
 
 def body(model: type[BaseModel] | None) -> dict[str, Any]:
-    """The description of a body: a file as it is, or a form with the file and the parameters as fields."""
+    """The description of a body: a bare file, or a form with the file and the parameters as fields."""
     fields = model.model_json_schema()["properties"] if model else {}
     parts = {"type": "object", "required": ["image"], "properties": {"image": _BINARY, **fields}}
     form = {
@@ -28,8 +28,8 @@ def body(model: type[BaseModel] | None) -> dict[str, Any]:
     }
     return {
         "requestBody": {
-            "description": "A picture's file; its contents say what it is, whatever Content-Type says. In a form the "
-            "parameters may be fields.",
+            "description": "A picture's file; its format is detected from the contents, not from Content-Type. In a "
+            "form, the parameters may be fields.",
             "required": True,
             "content": dict.fromkeys(_KINDS, _FILE) | ({"multipart/form-data": form} if model else {}),
         }
@@ -47,16 +47,16 @@ _FIELD: dict[int | str, dict[str, Any]] = {200: {"model": Field, "content": {"im
 
 @dataclass(frozen=True)
 class Desk:
-    """Where requests are taken: limits, the processes that work, and what all bodies hold."""
+    """Handles requests: limits, worker processes, and the memory of all bodies."""
 
     limits: Limits
     pool: Pool
     held: Held
 
     async def answer(self, request: Request, model: type[BaseModel], task: Any) -> Response:
-        """The answer to a request with a picture: `task` makes a Task of the file and the parameters.
+        """The answer to a request with a picture: `task` makes a Task from the file and the parameters.
 
-        The body is read before a place is taken, so who sends slowly keeps nobody out.
+        The body is read before a place is taken, so slow senders keep nobody out.
         """
         self.pool.check(caller(request))
         with self.held.share() as share:
@@ -67,7 +67,7 @@ class Desk:
 
 
 def caller(request: Request) -> str:
-    """Who asks, as far as fairness goes: the address."""
+    """The caller, for fairness: the address."""
     return request.client.host if request.client else ""
 
 
@@ -84,7 +84,7 @@ def add(app: FastAPI, desk: Desk) -> None:
 
     @app.post("/v1/field", openapi_extra=body(Described), responses={**PROBLEMS, **_FIELD}, response_class=Response)
     async def field(request: Request, _: Annotated[Described, Query()]) -> Response:
-        """The picture's haze: JSON, or its transmission at full size as grey PNG of 16 bits (65535 is clear)."""
+        """The picture's haze: JSON, or its transmission at full size as a 16-bit grey PNG (65535 is clear)."""
 
         def task(data: bytes, wanted: Described) -> Task:
             if wanted.format == "png":

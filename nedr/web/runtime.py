@@ -1,4 +1,4 @@
-"""onnxruntime for browsers: one release of the npm package onnxruntime-web, fetched once, checked and kept."""
+"""onnxruntime for browsers: one release of the npm package onnxruntime-web, downloaded once, verified and cached."""
 
 import hashlib
 import os
@@ -20,17 +20,17 @@ FILES = {
     "webgpu.js": "dist/ort.webgpu.bundle.min.mjs",
     "webgpu.wasm": "dist/ort-wasm-simd-threaded.asyncify.wasm",
 }
-"""What the page needs, by what it calls them: a program and its machine code, for the processor and for WebGPU."""
+"""The files that the page needs, by its names: script and machine code, for the processor and for WebGPU."""
 SECONDS = 60
 
 
 def files(source: Path | None = None) -> dict[str, bytes]:
     """The files of FILES, by name.
 
-    source: the npm package, as a folder or as npm packs it (.tgz); None for the release that is kept, or fetched
+    source: the npm package, as a folder or as npm packs it (.tgz); None for the cached release, or a download
 
-    Raises UsageError if there is no such source, NedrError for one that lacks a file, for a network that fails and
-    for a download that is not what it should be.
+    Raises UsageError if there is no such source, NedrError for one that lacks a file, for a network failure and for a
+    download with the wrong hash.
     """
     if source is None:
         return _unpacked(fetched().read_bytes(), URL)
@@ -42,14 +42,14 @@ def files(source: Path | None = None) -> dict[str, bytes]:
 
 
 def kept() -> Path:
-    """Where the release lies once it has been fetched: in the user's folder for caches."""
+    """Where the release is kept after the download: in the user's cache folder."""
     windows, linux = os.environ.get("LOCALAPPDATA"), os.environ.get("XDG_CACHE_HOME")
     caches = Path(windows or linux or (Path.home() / ("Library/Caches" if sys.platform == "darwin" else ".cache")))
     return caches / "nedr" / f"{RELEASE}.tgz"
 
 
 def fetched() -> Path:
-    """The release's file, from the registry of npm unless it is kept. Raises NedrError."""
+    """The release's file, from the cache or the npm registry. Raises NedrError."""
     path = kept()
     if path.is_file() and hashlib.sha256(path.read_bytes()).hexdigest() == SHA256:
         return path
@@ -68,7 +68,7 @@ def _downloaded() -> bytes:
             data: bytes = answer.read()
     except OSError as error:
         raise NedrError(
-            f"{URL} cannot be fetched ({error}); fetch it where there is a network, and name it with --runtime FILE"
+            f"{URL} cannot be downloaded ({error}); get it where there is a network and pass it with --runtime FILE"
         ) from error
     return data
 
@@ -79,7 +79,7 @@ def _unpacked(data: bytes, name: str) -> dict[str, bytes]:
             held = {path: archive.extractfile(f"package/{path}") for path in FILES.values()}
             return {name: file.read() for name, path in FILES.items() if (file := held[path])}
     except (tarfile.TarError, KeyError, EOFError) as error:
-        raise NedrError(f"{name} is not a package of onnxruntime-web: {error}") from error
+        raise NedrError(f"{name} is not the onnxruntime-web package: {error}") from error
 
 
 def _read(folder: Path, path: str) -> bytes:

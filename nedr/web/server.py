@@ -1,4 +1,4 @@
-"""The running server: one process of uvicorn on one address, with its connections bounded."""
+"""The running server: one uvicorn process on one address, with a limited number of connections."""
 
 import socket
 import sys
@@ -21,7 +21,7 @@ from nedr.web.limits import Limits
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 ANYWHERE = ("0.0.0.0", "::")
 SPARE = 64
-"""Descriptors that stay free for files, processes and pipes whatever callers do."""
+"""File descriptors kept free for files, processes and pipes, whatever callers do."""
 
 
 def serve(
@@ -35,15 +35,15 @@ def serve(
     weights: str | None = None,
     open_browser: bool = False,
 ) -> None:
-    """Serve until interrupted, then finish running requests. Prints the address, and a warning when all may come.
+    """Serve until interrupted, then finish running requests. Prints the address, and a warning if anyone may call.
 
-    port: 0 for any that is free;  hosts, origins: see `nedr.web.app.application`;  open_browser: show the page
+    port: 0 for any free one;  hosts, origins: see `nedr.web.app.application`;  open_browser: show the page
 
-    Raises UsageError for an address that cannot be had, a token that cannot be sent, or weights that are not there.
+    Raises UsageError for an unavailable address, a token that cannot be sent, or missing weights.
     """
     if token is not None:
         check_token(token)
-    Dehazer(weights)  # says what is wrong with the weights before any process needs them
+    Dehazer(weights)  # reports bad weights before any process needs them
     with listener(host, port) as bound:
         names = [*hosts, host, socket.gethostname(), f"{socket.gethostname()}.local"]
         app = application(limits=limits, token=token, origins=origins, hosts=names, weights=weights)
@@ -70,10 +70,10 @@ def _config(app: object, limits: Limits) -> uvicorn.Config:
 
 
 def _within_descriptors(limits: Limits) -> Limits:
-    """The limits, with no more connections than the system lets this process have; it may raise its own bound."""
+    """The limits, with no more connections than the system allows this process, after raising its limit if possible."""
     try:
         import resource
-    except ImportError:  # Windows, where sockets are not counted so
+    except ImportError:  # Windows has no such limit
         return limits
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = limits.connections + SPARE
@@ -86,25 +86,25 @@ def _within_descriptors(limits: Limits) -> Limits:
 
 def _announce(host: str, address: str, *, has_token: bool) -> None:
     if host not in LOOPBACK and not has_token:
-        print(f"nedr: warning: anybody who reaches {host} may use this server; --token asks for one", file=sys.stderr)
+        print(f"nedr: warning: anyone who can reach {host} can use this server; set a --token", file=sys.stderr)
     print(address, flush=True)
     if host in ANYWHERE and sys.stderr.isatty():
         import segno
 
-        print("for a phone in the same network:", file=sys.stderr)
+        print("for a phone on the same network:", file=sys.stderr)
         segno.make(address).terminal(out=sys.stderr, compact=True)
 
 
 def _address(host: str, port: int) -> str:
-    """The page's address: for a server on all addresses, the one that others in the network can open."""
+    """The page's address: for a server on all addresses, the one that others on the network can open."""
     if host in ANYWHERE:
         host = _outward(socket.AF_INET6 if ":" in host else socket.AF_INET) or host
     return f"http://{f'[{host}]' if ':' in host else host}:{port}/"
 
 
 def _outward(family: socket.AddressFamily) -> str | None:
-    """This computer's address in its network; nothing is sent to find it."""
-    target = "2001:db8::1" if family == socket.AF_INET6 else "192.0.2.1"  # addresses that documents use
+    """This computer's address on its network; finding it sends nothing."""
+    target = "2001:db8::1" if family == socket.AF_INET6 else "192.0.2.1"  # addresses reserved for documentation
     with socket.socket(family, socket.SOCK_DGRAM) as probe:
         try:
             probe.connect((target, 9))
@@ -114,7 +114,7 @@ def _outward(family: socket.AddressFamily) -> str | None:
 
 
 def listener(host: str, port: int) -> socket.socket:
-    """A socket that listens on an address. Raises UsageError when it is taken or not of this computer."""
+    """A socket that listens on an address. Raises UsageError if it is taken or not this computer's."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         return socket.create_server((host, port), family=family, backlog=2048)

@@ -1,7 +1,7 @@
-"""The page without a server: a folder of static files in which the browser itself does the work.
+"""The page without a server: a folder of static files with which the browser itself does the work.
 
-The page is that of `nedr serve`, file for file, but for `server.js`: in its place `offline/` has one that answers the
-same questions by itself. What the computation needs to know is written into it from the library's own constants.
+The page is that of `nedr serve`, file for file, except for `server.js`: `offline/` replaces it with one that answers
+the same requests itself. The constants that the computation needs are written into it from the library's own.
 """
 
 import gzip
@@ -40,18 +40,18 @@ CHANGES = {
     'data-t="dropHere"': 'data-t="dropPictures"',
     'accept="image/*,video/*,.heic,.heif,.tif,.tiff,.ppm,.pgm,.mkv"': 'accept="image/*"',
 }
-"""What differs from the served page's index.html."""
+"""Changes to the served page's index.html."""
 
 
 def write(folder: Path, *, source: Path | None = None, weights: str | Path | None = None) -> int:
-    """Write the site into a folder, which is made, or holds an earlier site; the number of its bytes.
+    """Write the site into a folder that is new, empty or holds an earlier site; return its size in bytes.
 
-    source: onnxruntime for browsers, see `nedr.web.runtime.files`;  weights: a name or a file, None for what ships
+    source: onnxruntime for browsers, see `nedr.web.runtime.files`;  weights: a name or a file, None for the bundled
 
-    Raises UsageError if the folder holds something else, or weights are unknown, NedrError for what cannot be fetched.
+    Raises UsageError if the folder holds something else or the weights are unknown, NedrError for a failed download.
     """
     if folder.exists() and not (folder.is_dir() and (not any(folder.iterdir()) or (folder / "sw.js").is_file())):
-        raise UsageError(f"expected an empty folder, or one with an earlier site, found {folder} with other contents")
+        raise UsageError(f"expected an empty folder or an earlier site, found {folder} with other contents")
     files = contents(runtime.files(source), resolve(weights))
     for name, data in files.items():
         path = folder / name
@@ -61,7 +61,7 @@ def write(folder: Path, *, source: Path | None = None, weights: str | Path | Non
 
 
 def contents(engine: dict[str, bytes], weights: Path) -> dict[str, bytes]:
-    """Every file of the site, by its path; `sw.js`, by which browsers learn of a new version, comes last."""
+    """Every file of the site, by its path; `sw.js`, which tells browsers of a new version, comes last."""
     files = {path: data for room in (STATIC, OFFLINE) for path, data in _below(room)}
     files["constants.js"] = _module(_constants(weights))
     files[NETWORK] = weights.read_bytes()
@@ -79,7 +79,7 @@ def _below(room: Path) -> list[tuple[str, bytes]]:
 
 
 def _changed(page: str) -> str:
-    """The served page's index.html as it is here. Raises ValueError for one that this no longer fits."""
+    """The served page's index.html, changed for the site. Raises ValueError if a change no longer fits."""
     for old, new in CHANGES.items():
         if page.count(old) != 1:
             raise ValueError(f"expected {old} once in index.html, found it {page.count(old)} times")
@@ -159,7 +159,7 @@ def _constants(weights: Path) -> dict[str, Any]:
 
 
 def _answer(network: onnx.Network) -> list[float]:
-    """Mean transmission, airlight and density of a pattern that `network.js` draws, too."""
+    """Mean transmission, airlight and density of a pattern that `network.js` also draws."""
     steps = np.arange(view.MIN_SIDE**2).reshape(view.MIN_SIDE, view.MIN_SIDE)
     pattern = np.stack([steps * (c + 3) % 251 / 250 for c in range(3)], axis=2).astype(np.float32)
     found = network(pattern, (8, 8))
@@ -167,7 +167,7 @@ def _answer(network: onnx.Network) -> list[float]:
 
 
 def _listed(files: dict[str, bytes]) -> bytes:
-    """For the service worker: the files, those that only some browsers need, and a name that any change changes."""
+    """For the service worker: the files, those that only some browsers need, and a name that changes with any file."""
     digest = hashlib.sha256(b"".join(name.encode() + hashlib.sha256(data).digest() for name, data in files.items()))
     later = [name for name in files if name.startswith("runtime/webgpu")]
     once = ["./", *(name for name in files if name not in (*later, "sw.js"))]

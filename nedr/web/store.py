@@ -1,6 +1,6 @@
-"""What is kept for callers for a while: pictures, videos and results, in a folder of its own that goes with the server.
+"""What is kept for callers for a while: pictures, videos and results, in a folder that is deleted with the server.
 
-Everything has an unguessable name, a bound in bytes, and an end: what was not used for long goes first.
+Everything has an unguessable name, a limit in bytes and an end: what has been unused longest goes first.
 """
 
 import asyncio
@@ -23,10 +23,10 @@ PREFIX = "nedr-serve-"
 
 @dataclass(eq=False)
 class Entry:
-    """Something that is kept: `folder` holds its files, `about` what is told of it, `bytes` what it counts for.
+    """Something kept: `folder` holds its files, `about` what callers are told about it, `bytes` its counted size.
 
-    spare: files that can be made again, so that they go before whole entries do;  dropped: it is kept no more, and its
-    files go when nobody works with them any more
+    spare: files that can be recreated, and so are deleted before whole entries are;  dropped: it is no longer kept, and
+    its files are deleted once nobody works with them
     """
 
     name: str
@@ -40,7 +40,7 @@ class Entry:
 
     @contextlib.contextmanager
     def pinned(self) -> Iterator[None]:
-        """Keep it as long as it is worked with."""
+        """Keep it while it is being worked with."""
         self.pins += 1
         try:
             yield
@@ -51,14 +51,14 @@ class Entry:
                 self.drop()
 
     def drop(self) -> None:
-        """Delete the files, now or when the last one who works with them is done."""
+        """Delete the files, now or when the last work with them is done."""
         self.dropped = True
         if not self.pins:
             shutil.rmtree(self.folder, ignore_errors=True)
 
 
 class Store:
-    """Entries by name. Raises UsageError where no folder can be made."""
+    """Entries by name. Raises UsageError if no folder can be created."""
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
@@ -73,7 +73,7 @@ class Store:
         return entry
 
     def find(self, name: str) -> Entry:
-        """An entry, used now. Raises Refusal 404."""
+        """An entry, marked as used now. Raises Refusal 404."""
         entry = self._entries.get(name)
         if entry is None:
             raise Refusal(404, "this is not kept here (any more); send the file again", "gone")
@@ -85,9 +85,9 @@ class Store:
         return name in self._entries
 
     def grow(self, entry: Entry, count: int) -> None:
-        """Count so many bytes more for an entry, and let others go where all are too much.
+        """Count `count` more bytes for an entry, and drop others if all together are too large.
 
-        Raises Refusal 507 where what is in use leaves no room; the entry is dropped then.
+        Raises Refusal 507, and drops the entry, if what is in use leaves no room.
         """
         entry.bytes += count
         if self.bytes > self._limits.store:
@@ -95,31 +95,31 @@ class Store:
                 self.tidy()
         if self.bytes > self._limits.store:
             self.drop(entry)
-            raise Refusal(507, "there is no room left for this on the server; try again later", "no_room")
+            raise Refusal(507, "the server has no room left for this; try again later", "no_room")
 
     def weigh(self, entry: Entry) -> None:
-        """Count an entry's files anew. Raises as `grow` does."""
+        """Count an entry's files again. Raises as `grow` does."""
         if not entry.dropped:
             self.grow(entry, _size(entry.folder) - entry.bytes)
 
     def drop(self, entry: Entry) -> None:
-        """Keep an entry no more."""
+        """Stop keeping an entry."""
         self._entries.pop(entry.name, None)
         entry.drop()
 
     async def keep_tidy(self) -> None:
-        """Let go what was not used for long, from time to time, until cancelled."""
+        """Drop what has long been unused, from time to time, until cancelled."""
         while True:
             await asyncio.sleep(min(60, self._limits.kept_seconds))
             self.tidy()
 
     @property
     def bytes(self) -> int:
-        """What all entries count for."""
+        """The size of all entries."""
         return sum(entry.bytes for entry in self._entries.values())
 
     def tidy(self) -> None:
-        """Let go what was not used for long, and, where all is too much, what was not used for longest."""
+        """Drop what has long been unused, and, if all together are too large, what has been unused longest."""
         old = time.monotonic() - self._limits.kept_seconds
         free = sorted((one for one in self._entries.values() if not one.pins), key=lambda one: one.used)
         for entry in free:
@@ -150,7 +150,7 @@ class Store:
                 self._root = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-"))
             except OSError as error:
                 raise UsageError(
-                    f"no temporary folder can be written ({error}); set TMPDIR, or in a container add --tmpfs /tmp"
+                    f"cannot write to any temporary folder ({error}); set TMPDIR, or in a container add --tmpfs /tmp"
                 ) from None
         return self._root
 
@@ -160,7 +160,7 @@ def _size(folder: Path) -> int:
 
 
 def _sweep(folder: Path) -> None:
-    """Delete what servers left behind that were killed."""
+    """Delete what killed servers left behind."""
     if os.name != "posix":
         return
     for left in folder.glob(f"{PREFIX}*-*"):

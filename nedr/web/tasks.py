@@ -1,4 +1,4 @@
-"""What a worker's process does with one picture: each function takes the process's Dehazer first."""
+"""What a worker process does with one picture: each function takes the process's Dehazer first."""
 
 import json
 import pickle
@@ -23,7 +23,7 @@ from nedr.pictures.images import Picture
 
 Map: TypeAlias = Literal["transmission", "depth"]
 Answer: TypeAlias = tuple[bytes, str]
-"""A file's contents and their type."""
+"""A file's contents and type."""
 Format: TypeAlias = Literal["jpeg", "png", "tiff", "webp", "avif", "bmp", "ppm"]
 Region: TypeAlias = tuple[int, int, int, int]
 """x0, y0, x1, y1 in pixels of the whole picture."""
@@ -40,17 +40,17 @@ TYPES = {
 }
 NAME = "this file"
 LEVEL = 384
-"""Pixels: the long side below which a held picture is halved no further."""
+"""The long side in pixels below which a held picture is not halved further."""
 LOSSY = ("JPEG", "WEBP", "AVIF")
 
 
 @dataclass(frozen=True)
 class Options:
-    """What is asked of a picture.
+    """The options for a picture.
 
     strength: 0 to 1.5;  format: None for the picture's own;  quality: 1 to 100 for JPEG, WebP and AVIF
-    map: its haze drawn, as PNG, in place of the picture
-    region: only that part, the very pixels of the whole result;  scale: so much of the size in both directions
+    map: a drawing of its haze, as PNG, instead of the picture
+    region: only that part, with exactly the pixels of the whole result;  scale: of the size in both directions
     """
 
     strength: float = 1.0
@@ -62,7 +62,7 @@ class Options:
 
     @property
     def is_whole(self) -> bool:
-        """Whether all pixels of the picture are asked for."""
+        """Whether all pixels of the picture are wanted."""
         return self.region is None and self.scale == 1
 
 
@@ -76,12 +76,12 @@ def dehazed(dehazer: Dehazer, data: bytes, pixels: int, options: Options) -> Ans
         return _encoded(_part(picture, dehazer.field(picture), options), target, options.quality)
     cleared = dehazer.dehaze(picture, strength=options.strength)
     if cleared is picture and target == picture.format and options.quality is None:
-        return data, TYPES[target]  # nothing changed: the very file, as the library gives it
+        return data, TYPES[target]  # nothing changed: the same file, as in the library
     return _encoded(cleared, target, options.quality)
 
 
 def transmission(dehazer: Dehazer, data: bytes, pixels: int) -> Answer:
-    """The transmission at the picture's size as PNG, grey of 16 bits. Raises ImageError."""
+    """The transmission at the picture's size as a 16-bit grey PNG. Raises ImageError."""
     picture = images.read(data, max_pixels=pixels, name=NAME)
     t = dehazer.field(picture).transmission(*picture.pixels.shape[:2])
     return _png(np.asarray(np.rint(t * np.float32(65535)), np.uint16)), TYPES["PNG"]
@@ -107,13 +107,13 @@ def _haze(picture: Picture, field: HazeField) -> dict[str, Any]:
     }
 
 
-# Pictures that are held: the file as it came, what was found in it, and its pixels at full size and halved again and
-# again, so that any part at any size is read in milliseconds.
+# Held pictures: the original file, the haze found in it, and its pixels at full size and repeatedly halved, so that any
+# part at any size is read in milliseconds.
 
 
 @dataclass(frozen=True)
 class Held:
-    """What is known of a held picture; its `picture` has no pixels left but one."""
+    """What is known about a held picture; its `picture` keeps only one pixel."""
 
     picture: Picture
     field: HazeField
@@ -121,12 +121,12 @@ class Held:
 
 
 def hold(dehazer: Dehazer, folder: Path, pixels: int) -> dict[str, Any]:
-    """Prepare the picture in `folder/original`, and say what it is. Raises ImageError."""
+    """Prepare the picture in `folder/original` and describe it. Raises ImageError."""
     return _prepared(dehazer, folder, pixels)[1]
 
 
 def held_part(dehazer: Dehazer, folder: Path, pixels: int, options: Options) -> Answer:
-    """What `dehazed` gives, of a held picture. Raises UsageError."""
+    """What `dehazed` returns, for a held picture. Raises UsageError."""
     if options.is_whole and not options.map:
         return dehazed(dehazer, (folder / "original").read_bytes(), pixels, options)
     if not (folder / "about").exists():
@@ -135,7 +135,7 @@ def held_part(dehazer: Dehazer, folder: Path, pixels: int, options: Options) -> 
     if options.map:
         return _mapped(held.field, held.sizes[0], options)
     level = _level(held.sizes, options)
-    if not (folder / f"pixels{level}.npy").exists():  # gone to make room
+    if not (folder / f"pixels{level}.npy").exists():  # deleted to make room
         _prepared(dehazer, folder, pixels)
     colours, alpha = _opened_level(folder, level)
     picture = replace(held.picture, pixels=colours, alpha=alpha, bands=None)
@@ -168,7 +168,7 @@ def _saved(folder: Path, level: int, planes: list[Array]) -> tuple[int, int]:
 
 @contextmanager
 def whole(path: Path) -> Iterator[BinaryIO]:
-    """A file that is there at once, also where several processes make it at the same time."""
+    """A file that appears complete, even if several processes write it at the same time."""
     part = path.with_suffix(f".{secrets.token_hex(4)}.part")
     with part.open("wb") as file:
         yield file
@@ -182,7 +182,7 @@ def _opened_level(folder: Path, level: int) -> tuple[Array, Array | None]:
 
 
 def _level(sizes: list[tuple[int, int]], options: Options) -> int:
-    """The smallest level that has at least the pixels that are asked for."""
+    """The smallest level that has enough pixels for what is wanted."""
     return max(level for level, size in enumerate(sizes) if max(size) >= 0.99 * options.scale * max(sizes[0]))
 
 
@@ -203,7 +203,7 @@ def _at_level(options: Options, full: tuple[int, int], size: tuple[int, int]) ->
 
 
 def _part(picture: Picture, field: HazeField, options: Options) -> Picture:
-    """A part of the cleared picture, its pixels exactly those of the whole result, scaled down afterwards."""
+    """A part of the dehazed picture, with exactly the pixels of the whole result, then scaled down."""
     full = picture.pixels.shape[0], picture.pixels.shape[1]
     region = options.region or (0, 0, full[1], full[0])
     _check(region, full)
@@ -220,7 +220,7 @@ def _check(region: Region, full: tuple[int, int]) -> None:
     x0, y0, x1, y1 = region
     if not (0 <= x0 < x1 <= full[1] and 0 <= y0 < y1 <= full[0]):
         raise UsageError(
-            f"region {x0},{y0},{x1},{y1} does not lie within the picture of {full[1]} x {full[0]} pixels; "
+            f"region {x0},{y0},{x1},{y1} is not within the picture of {full[1]} x {full[0]} pixels; "
             "expected x0,y0,x1,y1"
         )
 
@@ -250,7 +250,7 @@ def _halved(plane: Array) -> Array:
 
 def _mapped(field: HazeField, full: tuple[int, ...], options: Options) -> Answer:
     if options.map is None:
-        raise UsageError("no map was asked for")
+        raise UsageError("no map was requested")
     size = [max(1, round(side * options.scale)) for side in full[:2]]
     return _png(field.preview(size[0], size[1], kind=options.map)), TYPES["PNG"]
 
@@ -262,7 +262,7 @@ def _target(picture: Picture, options: Options) -> str:
     own = images.READ_ONLY.get(picture.format, picture.format)
     target = options.format.upper() if options.format else own
     if options.quality is not None and target not in LOSSY:
-        raise UsageError(f"{target} is written without loss and has no quality; leave it out, or ask for format=jpeg")
+        raise UsageError(f"{target} is lossless and has no quality; leave it out, or use format=jpeg")
     return target
 
 

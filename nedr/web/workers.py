@@ -1,4 +1,4 @@
-"""Processes that do the work, so that it can be ended and its memory given back; fair to all callers."""
+"""Processes that do the work, so that it can be ended and its memory freed; fair to all callers."""
 
 import asyncio
 import atexit
@@ -23,22 +23,22 @@ from nedr.inference.dehazer import Dehazer
 from nedr.web.limits import Limits, Refusal
 
 Task: TypeAlias = tuple[Callable[..., Any], tuple[Any, ...]]
-"""A function of a module and its arguments: it is called with the process's Dehazer in front of them."""
+"""A module's function and its arguments, which are preceded by the process's Dehazer in the call."""
 Tick: TypeAlias = Callable[[int, int | None], None]
 
 KEPT = 400 << 20
-"""Bytes; a process that holds more after its work is replaced."""
+"""Bytes; a process that holds more after its work is replaced by a new one."""
 GRACE = 2.0
-"""Seconds that work whose caller has gone may go on: to end a process costs as much as a second of work."""
+"""Seconds that work may continue after its caller has gone: ending a process costs as much as a second of work."""
 _CONTEXT = multiprocessing.get_context("spawn")
 
 
 class Ended(Exception):
-    """The process ended before its answer: it was killed, or what it worked on brought it down."""
+    """The process ended before it answered: it was killed, or its input crashed it."""
 
 
 class Worker:
-    """One process with a Dehazer of its own. `ask` blocks, so it is called from a thread."""
+    """One process with a Dehazer of its own. `ask` blocks, so call it from a thread."""
 
     def __init__(self, weights: str | None, *, niceness: int = 0) -> None:
         self._here, there = _CONTEXT.Pipe()
@@ -50,7 +50,7 @@ class Worker:
 
     @property
     def is_alive(self) -> bool:
-        """Whether the process runs: the system may have ended it while it had nothing to do."""
+        """Whether the process runs: the system may have ended it while it was idle."""
         return self._process.is_alive()
 
     def ask(self, task: Task, tick: Tick | None = None) -> Any:
@@ -68,17 +68,17 @@ class Worker:
         return value
 
     def kill(self) -> None:
-        """End the process now, whatever it does."""
+        """End the process now, whatever it is doing."""
         self._process.kill()
 
     def close(self) -> None:
-        """Let the process end by itself."""
+        """Let the process end on its own."""
         atexit.unregister(self._process.kill)
         self._here.close()
 
 
 def _serve(connection: Connection, weights: str | None, niceness: int) -> None:
-    """What a worker's process does: tasks in, results out, until the other end closes."""
+    """What a worker process does: take tasks, send results, until the other end closes."""
     for kind in (signal.SIGINT, signal.SIGTERM):  # Ctrl-C and systemd reach all processes; the server decides
         signal.signal(kind, signal.SIG_IGN)
     if niceness and hasattr(os, "nice"):
@@ -105,7 +105,7 @@ def _done(
 
 
 def _trimmed() -> int:
-    """Give memory back that the allocator keeps for later, and tell how many bytes are held; 0 where it is unknown."""
+    """Free memory that the allocator has cached, and return how many bytes the process holds; 0 if unknown."""
     if not sys.platform.startswith("linux"):
         return 0
     with suppress(OSError, AttributeError):
@@ -114,23 +114,23 @@ def _trimmed() -> int:
 
 
 def ticking(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Mark a task whose last argument is to be called with what is done and what there is to do."""
+    """Mark a task that takes a callback as its last argument, to be called with the work done and the total."""
     function.ticks = True  # type: ignore[attr-defined]
     return function
 
 
 @dataclass(eq=False)
 class _Place:
-    """One caller's turn: `come` is done when it may work."""
+    """One caller's turn: `come` is done when its work may start."""
 
     caller: str
     come: asyncio.Future[None] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
 
 
 class Pool:
-    """At most `workers` processes at work, one more for callers who have none at work, and a fair queue before them.
+    """At most `workers` tasks running, one more for callers who have none running, and a fair queue for the others.
 
-    The caller with the fewest at work comes first. When the queue is full, the caller who fills most of it gives way.
+    The caller with the fewest running tasks comes first. When the queue is full, whoever fills most of it gives way.
     """
 
     def __init__(self, limits: Limits, weights: str | None, *, workers: int, niceness: int = 0) -> None:
@@ -145,13 +145,13 @@ class Pool:
 
     @property
     def admitted(self) -> int:
-        """Tasks at work or waiting."""
+        """How many tasks are running or waiting."""
         return self._working.total() + len(self._waiting)
 
     def warm(self) -> None:
-        """Start all processes that can be at work, and from now on others in place of those that end.
+        """Start as many processes as can be at work, and from now on replace those that end.
 
-        It takes a second or more of a processor, which is long beside work that takes all of them.
+        This takes a processor a second or more, which is long while work occupies all of them.
         """
         self._kept_ready = self._most + 1
         self._refill()
@@ -161,7 +161,7 @@ class Pool:
             self._idle.append(self._started())
 
     def close(self) -> None:
-        """End every process; what is asked afterwards starts new ones."""
+        """End every process; later tasks start new ones."""
         self._kept_ready = 0
         for worker in self._all:
             worker.kill()
@@ -173,15 +173,15 @@ class Pool:
         self._threads = self._executor()
 
     def check(self, caller: str) -> None:
-        """Raises Refusal 429 while there is no place for this caller; none is taken."""
+        """Raise Refusal 429 if there is no place for this caller; take none."""
         if self._is_full and not self._greedy(caller):
             raise _full()
 
     async def run(self, caller: str, task: Task, *, seconds: float | None = None, tick: Tick | None = None) -> Any:
         """The task's result, within `seconds` (None for the limit). Raises what the task raises.
 
-        Raises Refusal 429 when the queue is full and 503 past the time, when the work's process is ended, or where
-        there is no process to be had. Cancelled work that waits never starts, and what runs is ended soon.
+        Raises Refusal 429 when the queue is full, and 503 after that time, when the task's process ends, or when none
+        can be started. A waiting task that is cancelled never starts; a running one is ended soon.
         """
         seconds = seconds or self._limits.seconds
         due = asyncio.get_running_loop().time() + seconds
@@ -200,7 +200,7 @@ class Pool:
             worker.kill()
             raise _late(seconds) from None
         except Ended:
-            raise Refusal(503, "the work on this file ended before its time; another may do", "ended") from None
+            raise Refusal(503, "the work on this file ended unexpectedly; another file may work", "ended") from None
         finally:
             if asked.done():
                 self._free(place, worker, asked)
@@ -209,16 +209,16 @@ class Pool:
                 ending.add_done_callback(self._ending.discard)
 
     def _begun(self, place: _Place, task: Task, tick: Tick | None) -> tuple[Worker, "asyncio.Future[Any]"]:
-        """The process that has begun with a task whose turn has come, and its result to be."""
+        """The process that starts a task whose turn has come, and its future result."""
         worker = None
         try:
             worker = self._ready()
             return worker, asyncio.get_running_loop().run_in_executor(self._threads, worker.ask, task, tick)
-        except (OSError, RuntimeError) as error:  # no memory, descriptor or thread is left
+        except (OSError, RuntimeError) as error:  # out of memory, descriptors or threads
             if worker:
                 self._let_go(worker)
             self._leave(place)
-            raise Refusal(503, f"no process can be started now ({error})", "busy", Retry_After="5") from error
+            raise Refusal(503, f"cannot start a process now ({error})", "busy", Retry_After="5") from error
 
     def _ready(self) -> Worker:
         while self._idle:
@@ -245,17 +245,17 @@ class Pool:
         return place
 
     def _greedy(self, caller: str) -> _Place | None:
-        """The last waiting place of whoever has most places, if those are at least two more than this caller's."""
+        """The last waiting place of the caller with most places, if at least two more than this caller's."""
         places = Counter(place.caller for place in self._waiting) + self._working
         waiting = [place for place in reversed(self._in_line()) if places[place.caller] >= places[caller] + 2]
         return max(waiting, key=lambda place: places[place.caller], default=None)
 
     def _in_line(self) -> list[_Place]:
-        """The places that wait, without those whose caller has hung up this moment and who leave it next."""
+        """The waiting places, without those whose caller has just hung up and that are about to leave."""
         return [place for place in self._waiting if not place.come.done()]
 
     def _let_in(self) -> None:
-        """Give every free process to whoever comes next."""
+        """Give each free process to the next in line."""
         while line := self._in_line():
             place = min(line, key=lambda place: self._working[place.caller])
             extra = 0 if self._working[place.caller] else 1
@@ -276,7 +276,7 @@ class Pool:
         self._let_in()
 
     async def _end(self, place: _Place, worker: Worker, asked: "asyncio.Future[Any]") -> None:
-        """End a process whose answer nobody waits for any more, unless it comes soon."""
+        """End a process whose answer nobody is waiting for, unless it comes soon."""
         await asyncio.wait([asked], timeout=GRACE)
         if not asked.done():
             worker.kill()
@@ -284,7 +284,7 @@ class Pool:
         self._free(place, worker, asked)
 
     def _free(self, place: _Place, worker: Worker, asked: "asyncio.Future[Any]") -> None:
-        """Keep a process for the next task, or let it go, and pass the turn on."""
+        """Keep a process for the next task, or let it go, then pass the turn on."""
         if isinstance(asked.exception(), Ended) or worker.resident > KEPT or len(self._idle) > self._most:
             self._let_go(worker)
         else:
@@ -294,7 +294,7 @@ class Pool:
     def _let_go(self, worker: Worker) -> None:
         self._all.discard(worker)
         worker.close()
-        with suppress(OSError, RuntimeError):  # nothing is left to start one with; who needs one is told
+        with suppress(OSError, RuntimeError):  # no resources to start one; whoever needs one is told
             self._refill()
 
     def _executor(self) -> ThreadPoolExecutor:

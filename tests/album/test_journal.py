@@ -49,6 +49,16 @@ def test_old_journals_are_taken_over_once_in_the_order_of_their_times_not_names(
         assert [(known.settings, written) for known, written in album.records()] == [("B", {"0.jpg": [4, "1"]})]
 
 
+def test_a_map_known_only_to_the_older_of_two_journals_is_still_ours(folder):
+    (folder / "map.png").write_bytes(b"drawn")
+    earlier = record(settings="A", at=1, **{"0.jpg": "made", "map.png": journal.digest(b"drawn")})
+    for name, known in (("z-first", earlier), ("a-second", record(settings="B", at=2))):
+        (folder / f".nedr/{name}.jsonl").write_text(lines(known))
+        os.utime(folder / f".nedr/{name}.jsonl", (known.at, known.at))
+    with journal.open_album(folder) as album:
+        assert album.may_replace(folder / "0.jpg", Path("/trip/0.jpg"), "", folder / "map.png")
+
+
 def test_what_is_older_than_what_is_known_changes_nothing(folder):
     with journal.open_album(folder) as album:
         album.begin(record(settings="B", at=5))

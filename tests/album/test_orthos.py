@@ -54,7 +54,7 @@ def test_a_raster_that_becomes_a_photograph_is_one(ortho, tmp_path):
 
 def test_what_rasters_do_not_have_is_told(ortho, capsys):
     assert main([str(ortho), "--compare"]) == 2
-    assert "no --compare" in capsys.readouterr().err
+    assert "--map and --compare cannot be used" in capsys.readouterr().err
     assert [path.name for path in ortho.parent.iterdir()] == ["ortho.tif"]
 
 

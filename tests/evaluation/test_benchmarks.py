@@ -11,7 +11,7 @@ from nedr.cli.main import command_parser, main
 from nedr.errors import ImageError, UsageError
 from nedr.evaluation import benchmarks
 from nedr.evaluation.benchmarks import BENCHMARKS, find
-from nedr.evaluation.paired import Untouched, read_pair, score
+from nedr.evaluation.paired import Identity, read_pair, score
 
 # (benchmark, hazy, clear) as the published archives unpack and as they are often packed anew.
 LAYOUTS = [
@@ -84,7 +84,7 @@ def test_the_crop_takes_ten_pixels_from_each_side(tmp_path):
     save(tmp_path / "gt/1400.png")
     Image.fromarray(inside).save(tmp_path / "hazy/1400_1.png")
     Image.fromarray(np.pad(inside, ((10, 10), (10, 10), (0, 0)))).save(tmp_path / "gt/1400.png")
-    (result,) = score(find("sots-indoor", tmp_path).pairs, methods={"input": Untouched()})
+    (result,) = score(find("sots-indoor", tmp_path).pairs, methods={"input": Identity()})
     assert result.psnr == float("inf")
 
 
@@ -112,7 +112,7 @@ def test_what_is_missing_is_said(tmp_path):
 def test_a_folder_without_the_benchmark_is_an_error_that_says_what_is_expected(tmp_path):
     save(tmp_path / "outdoor/hazy/0001_0.8_0.2.jpg")
     save(tmp_path / "outdoor/gt/0001.png")
-    for root, words in ((tmp_path, "hazy/1400_1.png with gt/1400.png"), (tmp_path / "absent", "no folder")):
+    for root, words in ((tmp_path, "hazy/1400_1.png with gt/1400.png"), (tmp_path / "absent", "is not a folder")):
         with pytest.raises(UsageError, match=words):
             find("sots-indoor", root)
     with pytest.raises(UsageError, match="sots-indoor, sots-outdoor"):

@@ -12,7 +12,7 @@ from nedr.cli.main import main
 from nedr.errors import ImageError, UsageError
 from nedr.evaluation import no_reference
 from nedr.evaluation.no_reference import visibility
-from nedr.evaluation.paired import Untouched
+from nedr.evaluation.paired import Identity
 
 
 def grey(values):
@@ -94,7 +94,7 @@ def test_the_command_describes_a_folder_and_writes_both_tables(tmp_path, capsys)
     assert (tmp_path / "t.md").read_text("utf-8") == text
     rows = list(csv.DictReader(io.StringIO((tmp_path / "t.csv").read_text())))
     assert [row["method"] for row in rows] == ["input", "dcp"] * 3
-    scores = no_reference.describe(no_reference.photographs(tmp_path / "hazy"), methods={"input": Untouched()})
+    scores = no_reference.describe(no_reference.photographs(tmp_path / "hazy"), methods={"input": Identity()})
     assert [float(row["r"]) for row in rows[::2]] == [score.visibility.r for score in scores]
 
 

@@ -353,6 +353,12 @@ def test_a_dehazer_in_use_travels_as_its_settings(weights_file, options):
     assert np.array_equal(baseline.dehaze(photo(40, 50)), Dehazer(method="dcp").dehaze(photo(40, 50)))
 
 
+def test_threads_that_nobody_chose_are_those_of_the_computer_it_travels_to(monkeypatch):
+    travelling = pickle.dumps(Dehazer(method="dcp"))
+    monkeypatch.setattr("nedr.inference.dehazer.cores", lambda: 99)
+    assert pickle.loads(travelling).threads == 99
+
+
 def test_a_network_in_use_can_be_pickled(weights_file):
     network = onnx.Network(weights_file, 1)
     seen = np.random.default_rng(0).random((128, 128, 3), np.float32)

@@ -93,7 +93,7 @@ def test_what_a_format_cannot_hold_is_named():
     assert images.encoded(source, "JPEG").notes == ("16 bits per sample rounded to 8, since JPEG holds no more",)
     assert images.encoded(source, "PPM").notes == (
         "colours converted to sRGB, since PPM cannot hold their profile",
-        "EXIF and XMP left out, which PPM cannot hold",
+        "EXIF and XMP left out: not supported by PPM",
     )
 
 

@@ -59,7 +59,7 @@ def test_the_video_of_a_motion_photo_stays_where_its_tags_say():
 def test_where_the_video_is_lost_no_tag_promises_it():
     found = read(photo(packet(MOTION, item(b"MotionPhoto", len(VIDEO)))) + VIDEO)
     result = images.encoded(found, "PNG")
-    assert result.notes == ("video of a Motion Photo left out, which PNG cannot hold",)
+    assert result.notes == ("video of a Motion Photo left out: not supported by PNG",)
     xmp = read(result.data).info.xmp
     assert b"hazy" in xmp
     assert not re.search(rb"MotionPhoto|Container:Directory", xmp)
@@ -93,7 +93,7 @@ def test_segments_of_cameras_are_kept_in_order_and_named_elsewhere():
     with Image.open(BytesIO(result)) as image:
         assert jpeg.kept_segments(image.applist) == segments
     names = "thermal data, data of the camera in APP3, data of the camera in APP4, comment"
-    assert images.encoded(found, "WEBP").notes == (f"{names} left out, which WebP cannot hold",)
+    assert images.encoded(found, "WEBP").notes == (f"{names} left out: not supported by WebP",)
 
 
 def test_unfinished_pictures_are_told_by_their_structure():

@@ -89,7 +89,7 @@ def test_what_lies_where_a_chunk_should_be_is_not_copied():
 
 def test_texts_are_named_where_another_format_loses_them():
     found = read(with_extra((b"tEXt", b"Title\0haze"), (b"tEXt", b"Author\0me")))
-    assert images.encoded(found, "JPEG").notes == ("text 'Title', text 'Author' left out, which JPEG cannot hold",)
+    assert images.encoded(found, "JPEG").notes == ("text 'Title', text 'Author' left out: not supported by JPEG",)
 
 
 def blank(width, height, depth, colour):

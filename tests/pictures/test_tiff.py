@@ -122,7 +122,7 @@ def test_bands_turn_with_the_picture_and_are_named_where_they_cannot_go():
     found = read(pictures.tiff(samples, {338: (3, [0]), 274: (3, [6])}))
     assert np.array_equal(found.bands[..., 0], np.rot90(samples[..., 3], -1))
     assert np.array_equal(read(encode(found)).bands, found.bands)
-    assert images.encoded(found, "PNG").notes == ("1 further band left out, which PNG cannot hold",)
+    assert images.encoded(found, "PNG").notes == ("1 further band left out: not supported by PNG",)
 
 
 def test_three_grey_bands_of_sixteen_bits_are_colours_and_stay_so_called():
@@ -171,9 +171,7 @@ def test_a_mask_page_is_alpha_and_comes_back_as_a_page():
 def test_overviews_are_named_and_documents_refused_by_their_pages():
     samples = pictures.noise(16, 24)
     found = read(pages_of((samples, 0), (samples[::2, ::2], 1), (samples[::4, ::4], 1)))
-    assert found.notes == (
-        "smaller copies of the picture left out, which show it as it was: 2 (overviews or thumbnails)",
-    )
+    assert found.notes == ("smaller copies of the original picture left out: 2 (overviews or thumbnails)",)
     with pytest.raises(ImageError, match="3 pages found, expected a single picture"):
         read(pages_of((samples, 0), (pictures.noise(16, 24, 1), 0), (samples, 0)))
 

@@ -109,7 +109,7 @@ def test_telemetry_is_kept_where_it_can_be_and_said_elsewhere(nedr):
         kept = [data for *_, data in packets(f"clear.{suffix}", "data")]
         assert kept == [data for *_, data in packets("clip.mp4", "data")]
     [note] = nedr("clip.mp4", "-o", "clear.mkv")
-    assert note.endswith("its GoPro MET data stream 1 is left out, which .mkv cannot hold")
+    assert note.endswith("its GoPro MET data stream 1 is left out: .mkv cannot hold it")
     assert nedr("clip.mp4", "-o", "clear.mkv", "--overwrite", "--drop-stream", "data") == []
 
 
@@ -118,7 +118,7 @@ def test_telemetry_that_ffmpeg_has_no_name_for_is_said(nedr, tmp_path):
     (tmp_path / "drone.mp4").write_bytes(data.replace(b"gpmd", b"djmd"))
     for name in ("clear.mp4", "clear.mov", "clear.avi"):
         [note] = nedr("drone.mp4", "-o", name)
-        assert note.endswith("data stream 1 is left out, whose kind FFmpeg cannot write")
+        assert note.endswith("data stream 1 is left out: FFmpeg cannot write its kind")
         assert [kind for kind, *_ in streams(name)] == ["video"]
 
 
@@ -129,7 +129,7 @@ def test_cues_for_advertisements_are_said_and_break_nothing_off(nedr, tmp_path):
     with av.open("cued.ts") as container:
         assert sum(packet.size > 0 for packet in container.demux(data=0)) > 5
     [note] = nedr("cued.ts", "-o", "clear.ts")
-    assert note.endswith("its scte_35 data stream 2 is left out, which .ts cannot hold")
+    assert note.endswith("its scte_35 data stream 2 is left out: .ts cannot hold it")
     assert len(times("clear.ts")) == 50
     assert len(packets("clear.ts", "audio")) == len(packets("cued.ts", "audio"))
 
@@ -235,7 +235,7 @@ def test_a_recording_that_was_not_finished_says_so(nedr, tmp_path, weights, caps
     data = film("clip.mp4").read_bytes()
     (tmp_path / "half.mp4").write_bytes(data[: data.index(b"moov") - 4])
     assert cli.main(["half.mp4", "-o", "clear.mp4", "--weights", str(weights)]) == 1
-    assert "half.mp4 has no index: its recording was not finished" in capsys.readouterr().err
+    assert "half.mp4 has no index: the recording was not finished" in capsys.readouterr().err
 
 
 # Pixels
@@ -252,7 +252,7 @@ def test_ten_bits_and_what_hdr_needs_are_kept(nedr, suffix):
     assert hdr.options(after.side_data, "libx265") == {"x265-params": f"master-display={GRADED}:max-cll=1000,400"}
     assert streams(f"clear.{suffix}")[0][6:10] == streams("clip.mp4")[0][6:10]
     [note] = nedr("clip.mp4", "-o", "clear.mkv", "--codec", "ffv1")
-    assert "its mastering display and light level are left out, which ffv1 cannot hold" in note
+    assert "its mastering display and light level are left out: ffv1 cannot hold them" in note
 
 
 def test_rgb_becomes_what_players_can_play_unless_asked_otherwise(nedr):
@@ -300,7 +300,7 @@ def test_interlaced_frames_stay_marked_or_become_whole(nedr):
         with av.open(f"clear.{suffix}") as made:
             assert made.streams.video[0].codec_context.field_order == 2
     [note] = nedr("clip.mkv", "-o", "hevc.mkv", "--codec", "hevc")
-    assert "it is interlaced, which libx265 cannot mark; --deinterlace" in note
+    assert "it is interlaced, which libx265 cannot mark; use --deinterlace" in note
     assert nedr("clip.mkv", "-o", "whole.mkv", "--deinterlace") == []
     assert not any(frame.interlaced_frame for frame in frames("whole.mkv"))
     assert times("whole.mkv") == times("clip.mkv")

@@ -215,7 +215,7 @@ def test_attachments_and_what_a_camera_writes_come_along(folder, nedr):
     assert nedr("clip.mkv", "-o", "clear.mp4") == (
         0,
         ["clip.mkv -> clear.mp4"],
-        ["nedr: clip.mkv: its font.ttf attachment stream 2 is left out, which .mp4 cannot hold"],
+        ["nedr: clip.mkv: its font.ttf attachment stream 2 is left out: .mp4 cannot hold it"],
     )
 
 
@@ -532,14 +532,14 @@ def test_what_is_no_video_is_one_clear_line(folder, nedr, name, make, told):
     [
         (["-o", "clear.mp4", "--drop-stream", "7"], "no stream 7 that can be left out; found 1 audio"),
         (["-o", "clear.mp4", "--drop-stream", "sound"], "expected audio, subtitle, data"),
-        (["-o", "clear.mp4", "--chroma", "411"], "expected a chroma of 420, 422, 444"),
-        (["-o", "clear.webm", "--codec", "av1", "--chroma", "444"], "libsvtav1 has no chroma of 444; expected 420"),
+        (["-o", "clear.mp4", "--chroma", "411"], "expected a chroma among 420, 422, 444"),
+        (["-o", "clear.webm", "--codec", "av1", "--chroma", "444"], "libsvtav1 cannot store chroma 444; expected 420"),
         (["-o", "clear.jpg"], "expected a suffix of .mp4"),
-        (["-o", "clear.mkv", "--codec", "divx"], "expected a codec of h264, hevc"),
-        (["-o", "clear.mkv", "--crf", "52"], "h264 knows --crf 0 to 51"),
-        (["-o", "clear.mov", "--codec", "prores", "--crf", "9"], "prores has no --crf"),
+        (["-o", "clear.mkv", "--codec", "divx"], "expected a codec among h264, hevc"),
+        (["-o", "clear.mkv", "--crf", "52"], "h264 takes --crf 0 to 51"),
+        (["-o", "clear.mov", "--codec", "prores", "--crf", "9"], "prores takes no --crf"),
         (["-o", "clear.ts", "--codec", "ffv1"], ".ts cannot hold video made by ffv1"),
-        (["-o", "clear.mkv", "--start", "9", "--end", "3"], "must lie behind the start"),
+        (["-o", "clear.mkv", "--start", "9", "--end", "3"], "must be after the start"),
         (["-o", "clear.mkv", "--start", "9"], "it lasts 0.5 seconds"),
         (["-o", "clear.mkv", "--start", "soon"], "expected a time such as 90"),
         (["-o", "clear.mkv", "--strength", "2"], "strength"),

@@ -519,7 +519,7 @@ def test_a_token_is_asked_for_a_wrong_one_is_told_and_the_right_one_used(desktop
 
     desktop.route("**/v1/**", guarded)
     put_files(desktop, "drop", ["one.jpg"])
-    failed(desktop, "This server asks for a token.")
+    failed(desktop, "This server requires a token.")
     shoot(desktop, "token")
     for word in ("wrong", "secret"):
         desktop.fill("#token", word)

@@ -74,9 +74,9 @@ def test_a_browser_that_asks_about_the_private_network_is_answered():
     ("call", "named"),
     [
         ("POST /v1/dehaze?strenght=0.5", "'strength'"),
-        ("POST /v1/dehaze?colour=red", "known are: format, map, quality"),
+        ("POST /v1/dehaze?colour=red", "expected one of: format, map, quality"),
         ("POST /v1/dehaze?strength=1&strength=0", "strength is given twice"),
-        ("POST /v1/dehaze?quality=50&format=png", "png is written without loss and has no quality"),
+        ("POST /v1/dehaze?quality=50&format=png", "png is lossless and has no quality"),
         ("POST /v1/dehaze?map=depth&strength=1", "takes no strength"),
         ("POST /v1/dehaze?region=1,2,3", "region"),
         ("POST /v1/field?quality=50", "'quality'"),

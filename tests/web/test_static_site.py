@@ -119,7 +119,7 @@ def test_a_package_may_be_a_file_and_must_be_whole(tmp_path, package):
         runtime.files(package)
     for content in (packed(package), b"no archive"):
         (tmp_path / "half.tgz").write_bytes(content)
-        with pytest.raises(NedrError, match="is not a package"):
+        with pytest.raises(NedrError, match="is not the onnxruntime-web package"):
             runtime.files(tmp_path / "half.tgz")
     with pytest.raises(UsageError, match="no package onnxruntime-web"):
         runtime.files(tmp_path / "missing")

@@ -97,7 +97,7 @@ def test_where_no_process_can_be_started_the_place_is_given_back(monkeypatch):
     async def scene(pool):
         with monkeypatch.context() as patch:
             patch.setattr(pool, "_new", no_memory)
-            with pytest.raises(Refusal, match="no process") as caught:
+            with pytest.raises(Refusal, match="cannot start a process") as caught:
                 await pool.run("a", (number, ()))
         assert (caught.value.status, pool.admitted) == (503, 0)
         return await pool.run("a", (number, ()))

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """nedr in GIMP 3: Filters > Enhance > Remove Haze. Copy the folder `nedr` to the plug-ins folder (see Preferences),
-executable. GIMP's own Python stays as it is: the plug-in calls the command, `nedr` or what the variable NEDR names.
+executable. GIMP's own Python is not changed: the plug-in calls the command `nedr`, or the one named in NEDR.
 """
 
 import os
@@ -18,7 +18,7 @@ NAME = "plug-in-nedr-dehaze"
 
 
 def dehaze_file(source: Path, target: Path, strength: float) -> None:
-    """Run the command on a file. Raises RuntimeError with what it says when it fails, or is not there."""
+    """Run the command on a file. Raises RuntimeError with its message if it fails or is missing."""
     command = [os.environ.get("NEDR", "nedr"), str(source), "-o", str(target), "--strength", f"{strength:.3f}"]
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -29,7 +29,7 @@ def dehaze_file(source: Path, target: Path, strength: float) -> None:
 
 
 def add_layer(image: Gimp.Image, strength: float) -> None:
-    """Put what is visible of the image, without haze, on top as a new layer."""
+    """Add the visible image, without haze, as a new layer on top."""
     with tempfile.TemporaryDirectory() as folder:
         source, target = Path(folder) / "visible.png", Path(folder) / "dehazed.png"
         visible = image.duplicate()
@@ -43,7 +43,7 @@ def add_layer(image: Gimp.Image, strength: float) -> None:
 
 
 def chosen(procedure: Gimp.Procedure, config: Gimp.ProcedureConfig) -> bool:
-    """Ask for the strength; False when the dialogue is cancelled."""
+    """Ask for the strength; return False if the dialogue is cancelled."""
     gi.require_version("GimpUi", "3.0")
     from gi.repository import GimpUi
 
@@ -56,10 +56,10 @@ def chosen(procedure: Gimp.Procedure, config: Gimp.ProcedureConfig) -> bool:
 
 
 class Nedr(Gimp.PlugIn):
-    """The plug-in, as GIMP asks for it."""
+    """The plug-in, as GIMP expects it."""
 
     def do_query_procedures(self):
-        """The names of what this offers."""
+        """The names of the procedures."""
         return [NAME]
 
     def do_set_i18n(self, name):
@@ -67,7 +67,7 @@ class Nedr(Gimp.PlugIn):
         return False
 
     def do_create_procedure(self, name):
-        """The procedure, its place in the menu and its argument."""
+        """The procedure, its menu entry and its argument."""
         procedure = Gimp.ImageProcedure.new(self, name, Gimp.PDBProcType.PLUGIN, self.run, None)
         procedure.set_image_types("RGB*, GRAY*")
         procedure.set_menu_label("Remove _Haze...")
@@ -79,7 +79,7 @@ class Nedr(Gimp.PlugIn):
         return procedure
 
     def run(self, procedure, mode, image, drawables, config, data):
-        """Add the layer, as one step to undo."""
+        """Add the layer in one undo step."""
         status = Gimp.PDBStatusType
         if mode == Gimp.RunMode.INTERACTIVE and not chosen(procedure, config):
             return procedure.new_return_values(status.CANCEL, GLib.Error())
