@@ -16,7 +16,7 @@ from nedr.errors import NedrError, UsageError
 
 VERBS = dehaze.VERBS | info.VERBS | serve.VERBS | haze.VERBS | train.VERBS | evaluate.VERBS | completion.VERBS
 
-# What other programs call an option, and this one calls otherwise.
+# Options as other programs name them, and their names here.
 HABITS = dict.fromkeys(("--force", "-f", "--yes", "-y", "--clobber", "--replace"), "--overwrite")
 HABITS |= dict.fromkeys(("--jobs", "-j", "--processes"), "--workers") | {"--gpu": "--device"}
 

@@ -78,10 +78,10 @@ class UnpairedConfig:
     dark_channel: float = 0.0  # how far the dark channel of results is from that of clear pictures: haze raises it
     teacher: float = 0.0  # labels of real photographs by the averaged weights, where they can be trusted
     depth_mean: float = 0.0  # D(J) is scaled to this mean, as only its product with beta is seen; 0 leaves it
-    transferred: float = 0.0  # share of rehazed pictures whose depth is that found in a hazy one, and not D(J)
-    drawn: float = 0.0  # and share whose depth is drawn from the picture's regions (source "its")
-    uneven: float = 0.0  # haze of rehazed pictures is up to so uneven: smooth noise of this deviation in the log of d
-    residual: bool = True  # R adds what the scattering model misses; off: its haze is the model's alone
+    transferred: float = 0.0  # share of rehazed pictures with the depth found in a hazy one, instead of D(J)
+    drawn: float = 0.0  # share with a depth drawn for the picture's regions (source "its")
+    uneven: float = 0.0  # largest standard deviation of smooth noise in the logarithm of rehazed depth
+    residual: bool = True  # R adds what the scattering model misses; off: the scattering model alone
     measured_depth: bool = False  # haze is put on measured depth instead of D(J): to see what D costs, no protocol
     beta: tuple[float, float] = (0.6, 1.8)  # densities that rehazing is asked for
     airlight: Literal["estimated", "brightest"] = "estimated"  # of rehazing: as found or drawn, or max(J) as published

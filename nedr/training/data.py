@@ -291,10 +291,10 @@ class RebuiltITS(Dataset[dict[str, Tensor]]):
 
 
 class DrawnHaze(Dataset[dict[str, Tensor]]):
-    """Sample number i: what rehazing is asked for.
+    """Sample i: random numbers for rehazing.
 
-    `drawn_density` () and `drawn_airlight` (3,); `drawn_luck` (), uniform in [0, 1), which is below a share for that
-    share of the samples; and `drawn_unevenness` (1, 6, 8), normal noise of a deviation that is uniform in [0, 1).
+    `drawn_density` () and `drawn_airlight` (3,); `drawn_luck` (), uniform in [0, 1), by which samples fall into shares;
+    and `drawn_unevenness` (1, 6, 8), normal noise with a standard deviation that is itself uniform in [0, 1).
     """
 
     def __init__(self, density: Range, haze: HazeConfig, *, seed: int) -> None:

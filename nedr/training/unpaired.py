@@ -106,7 +106,7 @@ def rehaze_cycle(
 ) -> RehazeCycle:
     """I~ = R(J, D(J), beta drawn); J~ = G(I~).
 
-    seen: what G said of the batch's hazy pictures, whose depth a share of the samples may get.
+    seen: G's estimate for the batch's hazy pictures, whose depth a share of the samples may get.
     """
     clear, density = batch["clear"], batch["drawn_density"]
     airlight = brightest(clear) if weights.airlight == "brightest" else batch["drawn_airlight"]
@@ -118,10 +118,10 @@ def rehaze_cycle(
 
 
 def rehazed_depth(network: DepthNet, batch: dict[str, Tensor], seen: HazeEstimate, weights: UnpairedConfig) -> Tensor:
-    """The depth (B, 1, h, w) on which haze is put: D(J), or what the configuration wants in its place.
+    """The depth (B, 1, h, w) for rehazing: D(J), or what the configuration names instead.
 
-    With D(J) alone, t is a function of what a picture shows, and G need not read the haze. The depth of a hazy picture
-    is turned by 180 degrees, so that G cannot tell t from the position either: D and G would lock in on a pattern.
+    With D(J) alone, t is a function of the picture's content, and G need not read the haze. Depth from a hazy picture
+    is turned by 180 degrees, or G could predict t from position, and D and G would lock in on a pattern.
     """
     distance = depth_of(network, batch["clear"], weights)
     size, luck = distance.shape[-2:], batch["drawn_luck"][:, None, None, None]
