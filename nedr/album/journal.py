@@ -108,7 +108,7 @@ Written = tuple[Record, Mapping[str, Sequence[Any]] | None]
 
 
 def read_lines(text: str, at: float = 0.0) -> Iterator[Written]:
-    """The records of a journal, in its order; lines that a killed run left torn are passed over.
+    """The records of a journal, in order; lines torn by a killed run are skipped.
 
     at: when a record was made that does not say so itself, in seconds since 1970
     """

@@ -145,10 +145,10 @@ class Found:
 
 
 def find_photographs(folder: Path, *, leave: Path, selection: Selection) -> Iterator[Found]:
-    """Every photograph below a folder, by its suffix, sorted within each folder; what lies in `leave` is passed over.
+    """Every photograph below a folder, by its suffix, sorted within each folder; what lies in `leave` is skipped.
 
     Links are followed, after the real folders, and each folder is searched once. Hidden names, thumbnails and bins,
-    other folders of nedr's results, results beside their photographs, pipes and devices are passed over.
+    other folders of nedr's results, results beside their photographs, pipes and devices are skipped.
     """
     queue, seen = deque([folder]), {identity(leave)}
     while queue:

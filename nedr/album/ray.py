@@ -126,7 +126,7 @@ def dehaze_files(
 
 @dataclass(frozen=True)
 class _Plan:
-    """What every actor is told; root and output are whole URLs without a slash at the end."""
+    """The settings of every actor; root and output are complete URLs without a trailing slash."""
 
     root: str
     output: str

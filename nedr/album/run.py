@@ -40,7 +40,7 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 MAX_WORKERS = 8
-"""The most photographs that are worked on at once unless told otherwise; each takes memory of its own."""
+"""The default limit of photographs processed at once; each needs memory of its own."""
 
 
 @dataclass(frozen=True)

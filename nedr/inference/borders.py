@@ -24,7 +24,7 @@ OPPOSITE: dict[Side, Side] = {"top": "bottom", "bottom": "top", "left": "right",
 WIDEST, LEAST_INSIDE = 0.45, 0.1
 # Frames in a frame that are looked for.
 NESTED = 3
-# Lines are judged in so many pieces, each the mean of a few pixels, which takes their noise away.
+# Lines are judged in this many pieces, each the mean of a few pixels, which averages out noise.
 PIECES, PIXELS = 96, 8
 # Levels of 255 that a piece of a bar may differ from its colour, and that half of them may: of a bar that stands alone,
 # and of one with its like on the opposite side.

@@ -22,5 +22,5 @@ class PatchCritic(nn.Sequential):
 
 
 def accuracy(real: Tensor, fake: Tensor) -> Tensor:
-    """Share of patches that are told right, scores of real and of fake pictures nearer to 1 and to 0: scalar."""
+    """Share of patches judged correctly, real ones with scores nearer to 1, fake ones nearer to 0: scalar."""
     return ((real > 0.5).float().mean() + (fake < 0.5).float().mean()) / 2

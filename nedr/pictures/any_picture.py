@@ -154,7 +154,7 @@ def _from_int32(values: Array) -> tuple[Array, Callable[[Array], Image.Image]]:
 
 
 def _with_key(planes: Array, key: Any) -> tuple[Array, Callable[[Array], Image.Image]]:
-    """Pixels of which one colour means transparent: it stays where it was, and no other pixel takes it on."""
+    """Pixels with one colour that means transparent: it stays in place, and no other pixel takes it on."""
 
     def is_key(values: Array) -> Array:
         return np.asarray((np.atleast_3d(values) == np.asarray(key)).all(axis=2))

@@ -1,6 +1,6 @@
 """A raster on the way to its name: it grows in a hidden file beside it, and a note says how far it got and of what.
 
-A run that is killed leaves both; the same call goes on from the note, any other starts afresh.
+A run that is killed leaves both; the same call resumes from the note, any other starts over.
 """
 
 import json
@@ -42,7 +42,7 @@ class Unfinished:
             return 0
 
     def reached(self, rows: int) -> None:
-        """Note that so many rows are done, once these are on the disk."""
+        """Note how many rows are done, once they are on disk."""
         with self.part.open("rb+") as file:
             os.fsync(file.fileno())
         atomic.write(self.note, json.dumps({"identity": self.identity, "rows": rows}).encode(), overwrite=True)

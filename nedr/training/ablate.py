@@ -4,8 +4,8 @@
     >>> results = ablate(config, paths, steps=1500, seeds=3)
     >>> print(markdown_table(results, config.model))
 
-Every run has a folder of its own, seed-N/VARIANT. A run that has its scores is not repeated, and one that was stopped
-goes on from its checkpoint, so the same call finishes what was begun.
+Every run has its own folder, seed-N/VARIANT. A finished run is not repeated, and a stopped one resumes from its
+checkpoint, so the same call completes an interrupted ablation.
 """
 
 import json
@@ -58,7 +58,7 @@ PROTOCOL = (
 
 @dataclass(frozen=True)
 class Result:
-    """One finished run of so many steps; `psnr` maps each validation set to its mean in dB."""
+    """One finished run of `steps` steps; `psnr` maps each validation set to its mean in dB."""
 
     variant: str
     seed: int

@@ -1,4 +1,4 @@
-"""What a run is told, and TOML files read into it. An unknown key is an error that names the nearest right one."""
+"""The configuration of a run, read from TOML. An unknown key is an error that names the nearest valid one."""
 
 import dataclasses
 import difflib
@@ -17,28 +17,28 @@ from nedr.training.synthesis import HazeConfig
 
 T = TypeVar("T")
 
-# What may differ when a run goes on: how long it is, and what changes nothing that it learns.
+# What may differ when a run is resumed: its length, and what does not affect what it learns.
 FREE = ("optim.steps", "optim.decay", "data.workers", "log.")
 
 
 @dataclass(frozen=True)
 class OptimConfig:
-    """AdamW with a warm start, a constant rate, and a cosine decay to nothing over the last steps."""
+    """AdamW with a warm start, a constant rate, and a cosine decay to zero over the last steps."""
 
     steps: int = 20_000
     warm: int = 300  # steps of linear increase
-    frozen: int = 0  # first steps in which the encoder, which comes trained, stays as it is: a third cheaper
-    decay: int = 6_000  # steps of decay at the end: a run can be prolonged up to where they begin
-    encoder_every: int = 1  # the encoder learns in one of so many steps; the others are a third cheaper
+    frozen: int = 0  # first steps without training the (pretrained) encoder: a third cheaper
+    decay: int = 6_000  # steps of decay at the end: until they begin, a run can still be made longer
+    encoder_every: int = 1  # the encoder learns in every n-th step only; the others are a third cheaper
     encoder_rate: float = 1e-4
-    revive: bool = False  # units of the published weights a run starts from that never fire are centred first
+    revive: bool = False  # centre units that never fire in the published weights that a run starts from
     rate: float = 4e-4
     muon: bool = True  # kernels of the decoder take orthogonal steps
     muon_rate: float = 1e-3
     betas: tuple[float, float] = (0.9, 0.99)
     weight_decay: float = 1e-4
     clip: float = 1.0  # largest norm of the gradient
-    ema: float = 0.998  # decay of the averaged weights, which are the ones published
+    ema: float = 0.998  # decay of the averaged weights, which are published
 
     def __post_init__(self) -> None:
         if not 0 < self.warm + self.decay <= self.steps:
@@ -65,31 +65,31 @@ class UnpairedConfig:
     """The unpaired stage: where its pictures come from, its networks, and the weight of each term; 0 leaves one out."""
 
     source: Literal["photographs", "its"] = "photographs"  # --hazy and --clear, or RESIDE's ITS rebuilt from --depth
-    holdout: int = 0  # one hazy photograph in so many is never trained on; 0: all are
+    holdout: int = 0  # every n-th hazy photograph is kept from training; 0: none
     cycle: float = 1.0  # hazy -> clear -> hazy and clear -> hazy -> clear
     density: float = 1.0
     depth: float = 1.0  # where supervised, on the depth under drawn haze too
-    depth_first: int = 0  # steps in which only the depth network learns, so that it does not mislead the others
+    depth_first: int = 0  # first steps, in which only the depth network learns, so that it does not mislead the others
     adversarial: float = 0.2
     supervised: float = 1.0  # warm-up's terms, on haze drawn on the same clear pictures
-    identity: float = 0.0  # a clear picture must stay as it is
+    identity: float = 0.0  # clear pictures must not change
     perceptual: float = 0.0  # on the clear pictures' cycle
     known_haze: float = 0.0  # t and A that G finds in rehazed pictures, which are known
-    dark_channel: float = 0.0  # how far the dark channel of results is from that of clear pictures: haze raises it
-    teacher: float = 0.0  # labels of real photographs by the averaged weights, where they can be trusted
+    dark_channel: float = 0.0  # distance of the results' dark channel from that of clear pictures: haze raises it
+    teacher: float = 0.0  # the averaged weights label real photographs, where they can be trusted
     depth_mean: float = 0.0  # D(J) is scaled to this mean, as only its product with beta is seen; 0 leaves it
     transferred: float = 0.0  # share of rehazed pictures with the depth found in a hazy one, instead of D(J)
     drawn: float = 0.0  # share with a depth drawn for the picture's regions (source "its")
     uneven: float = 0.0  # largest standard deviation of smooth noise in the logarithm of rehazed depth
     residual: bool = True  # R adds what the scattering model misses; off: the scattering model alone
-    measured_depth: bool = False  # haze is put on measured depth instead of D(J): to see what D costs, no protocol
-    beta: tuple[float, float] = (0.6, 1.8)  # densities that rehazing is asked for
+    measured_depth: bool = False  # rehaze on measured depth instead of D(J): shows what D costs, outside the protocol
+    beta: tuple[float, float] = (0.6, 1.8)  # densities drawn for rehazing
     airlight: Literal["estimated", "brightest"] = "estimated"  # of rehazing: as found or drawn, or max(J) as published
-    depth_range: tuple[float, float] = (0.05, 3.0)  # what the depth network can say
+    depth_range: tuple[float, float] = (0.05, 3.0)  # the depth network's output
     rehaze_width: int = 16  # channels of the U-Net's first scale
     critic_width: int = 32
     critic_rate: float = 0.1  # of the other networks' rate
-    pool: int = 8  # past fakes that the critics are shown again, for each sample of a batch
+    pool: int = 8  # past fakes shown to the critics again, per sample of a batch
 
     def __post_init__(self) -> None:
         if self.source == "its" and self.supervised:
@@ -130,7 +130,7 @@ class LogConfig:
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """A whole run; every table of the TOML file is one of these fields."""
+    """A whole run; each table of the TOML file is one of these fields."""
 
     seed: int = 1
     model: NeDRConfig = field(default_factory=NeDRConfig)
@@ -138,13 +138,13 @@ class TrainConfig:
     haze: HazeConfig = field(default_factory=HazeConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)
     loss: LossConfig = field(default_factory=LossConfig)
-    unpaired: UnpairedConfig | None = None  # the table is there: the unpaired stage
+    unpaired: UnpairedConfig | None = None  # given: the unpaired stage
     log: LogConfig = field(default_factory=LogConfig)
 
 
 @dataclass(frozen=True)
 class Paths:
-    """Where a run reads and writes; none of it changes what is learnt from the same pictures."""
+    """Where a run reads and writes; given the same pictures, none of it changes what is learnt."""
 
     out: Path
     clear: Path | None = None

@@ -1,4 +1,4 @@
-"""Training data: clear photographs, with measured depth where there is one, haze drawn on the fly, real hazy ones."""
+"""Training data: clear photographs, some with measured depth; haze drawn on the fly; real hazy photographs."""
 
 import csv
 import fnmatch
@@ -38,23 +38,23 @@ ITS_BETA, ITS_AIRLIGHT = (0.6, 1.8), (0.7, 1.0)  # RESIDE's indoor training set 
 
 @dataclass(frozen=True)
 class DataConfig:
-    """Which pictures a run sees, and how they become views."""
+    """Which pictures a run sees, and how views are cut from them."""
 
     views: tuple[tuple[int, int], ...] = (
         (192, 256),
         (192, 256),
         (256, 192),
         (224, 224),
-    )  # (height, width), one a batch
-    strides: tuple[float, float] = (3.0, 8.0)  # of the lattice on which t is asked for: another in each step
+    )  # (height, width), one per batch
+    strides: tuple[float, float] = (3.0, 8.0)  # of the lattice on which t is requested: drawn in each step
     batch: int = 16  # samples in a step, over all processes
-    measured: float = 0.5  # share of samples with measured depth, where it is given
-    labelled: float = 0.8  # share of the pictures with labels of distance and sky that use them; the others' is drawn
-    borrowed: float = 0.04  # share of samples whose depth is another scene's, measured
-    whole: float = 0.5  # share of samples that show the whole picture; the others a crop
-    crop: tuple[float, float] = (0.5, 1.0)  # sides of a crop, as fractions of the picture's
-    turned: float = 0.15  # share of pictures that lie on their side
-    holdout: int = 24  # one clear picture in so many is never trained on
+    measured: float = 0.5  # share of samples with measured depth, if there is any
+    labelled: float = 0.8  # share of labelled pictures (distance, sky) that use their labels, not drawn depth
+    borrowed: float = 0.04  # share of samples with the measured depth of another scene
+    whole: float = 0.5  # share of samples that show the whole picture instead of a crop
+    crop: tuple[float, float] = (0.5, 1.0)  # sides of a crop, as fractions of the picture
+    turned: float = 0.15  # share of pictures turned on their side
+    holdout: int = 24  # every n-th clear picture is kept from training
     exclude: tuple[str, ...] = ()  # names, with wildcards, left out of the clear pictures
     workers: int = 1
 
@@ -67,7 +67,7 @@ class DataConfig:
 
 
 def list_images(folder: str | Path, exclude: tuple[str, ...] = ()) -> list[Path]:
-    """All pictures directly or deeper in `folder`, sorted. Raises UsageError when there are none."""
+    """All pictures in `folder` and its subfolders, sorted. Raises UsageError when there are none."""
     root = Path(folder)
     found = sorted(p for p in root.rglob("*") if p.suffix.lower() in SUFFIXES)
     found = [p for p in found if not any(fnmatch.fnmatch(p.name, pattern) for pattern in exclude)]
@@ -77,12 +77,12 @@ def list_images(folder: str | Path, exclude: tuple[str, ...] = ()) -> list[Path]
 
 
 def held_out(path: Path, one_in: int) -> bool:
-    """Whether a picture is kept from training: by a checksum of its name, so that every run agrees."""
+    """Whether a picture is kept from training, decided by a checksum of its name so that all runs agree."""
     return zlib.crc32(path.name.encode()) % one_in == 0
 
 
 def depth_pairs(folder: str | Path) -> list[tuple[Path, Path]]:
-    """(clear, depth) files of a folder with `clear/` and `depth/` inside, matched by stem."""
+    """(clear, depth) files of a folder with subfolders `clear/` and `depth/`, matched by stem."""
     root = Path(folder)
     depths = {p.stem: p for p in list_images(root / "depth")}
     pairs = [(p, depths[p.stem]) for p in list_images(root / "clear") if p.stem in depths]
@@ -101,14 +101,14 @@ def read_rgb(path: Path, box: tuple[float, float, float, float], size: tuple[int
 
 
 def read_depth(path: Path, box: tuple[float, float, float, float], size: tuple[int, int]) -> Array:
-    """A region of an 8-bit depth map, resized like its picture; float32 in [0, 1], 1 where the map says 255."""
+    """A region of an 8-bit depth map, resized like its picture; float32 in [0, 1], 1 where the map holds 255."""
     with Image.open(path) as image:
         region = image.convert("L").resize(size[::-1], Image.Resampling.BILINEAR, _scaled(box, image.size))
     return np.asarray(region, np.float32) / np.float32(255.0)
 
 
 def farthest_at_one(depth: Array) -> Array:
-    """Depth in [0, 1] scaled so that its farthest point is 1, and kept from 0."""
+    """Depth in [0, 1] scaled so that the farthest point is 1, and kept above 0."""
     return (depth / max(float(depth.max()), 1.0 / 255.0)).clip(0.02, 1.0).astype(np.float32)
 
 
@@ -117,7 +117,7 @@ def _scaled(box: tuple[float, float, float, float], size: tuple[int, int]) -> tu
 
 
 def draw_box(config: DataConfig, rng: np.random.Generator) -> tuple[float, float, float, float]:
-    """The whole picture, or a random part of it of about the same aspect ratio."""
+    """The whole picture, or a random crop of about the same aspect ratio."""
     if rng.random() < config.whole:
         return (0.0, 0.0, 1.0, 1.0)
     side = rng.uniform(*config.crop)
@@ -132,13 +132,13 @@ def resize_map(values: Array, size: tuple[int, int]) -> Array:
 
 
 def view_size(config: DataConfig, seed: int, index: int) -> tuple[int, int]:
-    """(height, width) of sample `index`, one for all samples of its batch."""
+    """(height, width) of sample `index`, the same for all samples of its batch."""
     choice = np.random.default_rng([seed, 1, index // config.batch]).integers(len(config.views))
     return config.views[int(choice)]
 
 
 class SyntheticHaze(Dataset[dict[str, Tensor]]):
-    """Sample number i of an endless, seeded stream: the same on every machine, in any process, in any order.
+    """An endless, seeded stream of samples: number i is the same on every machine, in any process and order.
 
     A sample holds `hazy` and `clear` (3, H, W), `transmission`, `weight` and `depth` (1, H, W), the last measured,
     labelled or drawn, `airlight` (3,), `light` (3, H, W) and `density` (). Samples of one batch (consecutive numbers)

@@ -31,7 +31,7 @@ SIDE = 256
 LIMIT = 25_000_000  # bytes
 QUALITIES = (85, 75, 65, 55, 45, 35, 25)
 DEPTH_QUALITY = 60
-SAMPLED = 16  # one picture in so many predicts the size of all
+SAMPLED = 16  # every n-th picture, from which the size of all is predicted
 WHOLE = (0.0, 0.0, 1.0, 1.0)
 STREAMS = ("pictures", "depths", "fars", "skies")
 
