@@ -1,12 +1,16 @@
 """The command line: finds the verb, runs it, and turns what goes wrong into one line and an exit status."""
 
+import _thread
 import argparse
 import difflib
 import io
 import os
+import signal
 import sys
+import threading
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import NoReturn
 
@@ -40,6 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not words:
         parser.print_help(sys.stderr)
         return 2
+    hook, sys.unraisablehook = sys.unraisablehook, _deliver_again
     try:
         arguments = _parsed(parser, _with_verb(words))
         status: int = arguments.run(arguments)
@@ -59,7 +64,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     except NedrError as error:
         telling.complain(str(error))
         return telling.status([error])
+    finally:
+        sys.unraisablehook = hook
     return status
+
+
+def _deliver_again(unraisable: "sys.UnraisableHookArgs") -> None:
+    """Send Ctrl-C again if it came where Python cannot raise it, as in the callback of a weak reference."""
+    if unraisable.exc_type is not KeyboardInterrupt:
+        sys.__unraisablehook__(unraisable)
+        return
+    again: Callable[[], None] = _thread.interrupt_main
+    if sys.platform != "win32" and (thread := threading.main_thread().ident):
+        again = partial(signal.pthread_kill, thread, signal.SIGINT)
+    threading.Timer(0.05, again).start()
 
 
 def _settle_streams() -> None:

@@ -215,6 +215,37 @@ def test_closed_streams_do_no_harm(folder, weights):
     assert (done.returncode, done.stdout) == (2, b"")
 
 
+# Ctrl-C
+
+LOST = """
+import sys, time, weakref
+from nedr.cli import info, main
+from nedr.cli.verb import Verb
+
+class Thing:
+    pass
+
+def lost(reference):
+    raise KeyboardInterrupt
+
+def run(arguments):
+    thing = Thing()
+    reference = weakref.ref(thing, lost)
+    del thing  # the callback raises, and Python can only report it
+    time.sleep(60)
+    return 0
+
+main.VERBS["info"] = Verb("", lambda parser: None, run)
+sys.exit(main.main(["info"]))
+"""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="a sleep cannot be interrupted on Windows")
+def test_an_interrupt_that_python_cannot_raise_is_delivered_again():
+    done = subprocess.run([sys.executable, "-c", LOST], capture_output=True, text=True, timeout=50)
+    assert (done.returncode, done.stderr) == (130, "nedr: interrupted\n")
+
+
 # Words
 
 
