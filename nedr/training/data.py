@@ -265,12 +265,12 @@ class RebuiltITS(Dataset[dict[str, Tensor]]):
     """RESIDE's indoor training set from scenes with measured depth, unpaired: `real` and `clear` (3, H, W).
 
     The first half of the scenes is hazy, t = exp(-beta d) with d the 8-bit map / 255, the second half clear; its
-    `depth` (1, H, W) is for finding out what limits a run, never for the protocol itself. `drawn_depth` (1, H, W) is
-    drawn from the clear picture alone.
+    `depth` (1, H, W) is for finding out what limits a run, never for the protocol itself. `drawn_depth` (1, H, W),
+    if wanted, is drawn from the clear picture alone.
     """
 
-    def __init__(self, scenes: list[tuple[Path, Path]], data: DataConfig, *, seed: int) -> None:
-        half = len(scenes) // 2
+    def __init__(self, scenes: list[tuple[Path, Path]], data: DataConfig, *, seed: int, drawn: bool = False) -> None:
+        half, self.drawn = len(scenes) // 2, drawn
         self.hazy, self.clear, self.data, self.seed = scenes[:half], scenes[half:], data, seed
         if not half:
             raise UsageError("expected at least 2 pictures with measured depth, for a hazy and a clear half")
@@ -285,8 +285,9 @@ class RebuiltITS(Dataset[dict[str, Tensor]]):
         box = draw_box(self.data, rng)
         clear, depth = read_rgb(picture, box, size), read_depth(distances, box, size)[..., None]
         turned = slice(None, None, -1 if rng.random() < 0.5 else 1)
-        drawn = drawn_depth(clear, rng)[..., None]
-        parts = {"real": hazy, "clear": clear, "depth": depth.clip(1.0 / 255.0), "drawn_depth": drawn}
+        parts = {"real": hazy, "clear": clear, "depth": depth.clip(1.0 / 255.0)}
+        if self.drawn:
+            parts["drawn_depth"] = drawn_depth(clear, rng)[..., None]
         return {name: _planes(values[:, turned]) for name, values in parts.items()}
 
 

@@ -53,8 +53,8 @@ def samples(config: TrainConfig, paths: Paths) -> Dataset[dict[str, Tensor]]:
     if unpaired and unpaired.source == "its":
         if not paths.depth:
             raise UsageError("the ITS protocol draws haze on measured scenes: expected --depth DIR")
-        drawn = DrawnHaze(unpaired.beta, config.haze, seed=seed)
-        return Together(RebuiltITS(depth_pairs(paths.depth), config.data, seed=seed), drawn)
+        its = RebuiltITS(depth_pairs(paths.depth), config.data, seed=seed, drawn=unpaired.drawn > 0)
+        return Together(its, DrawnHaze(unpaired.beta, config.haze, seed=seed))
     clear = list_images(paths.clear, config.data.exclude) if paths.clear else []
     measured = depth_pairs(paths.depth) if paths.depth else []
     synthetic = SyntheticHaze(clear, measured, config.data, config.haze, seed=seed, labels=paths.labels)

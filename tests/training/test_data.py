@@ -164,6 +164,9 @@ def test_its_is_rebuilt_without_pairs_and_by_its_rule(tmp_path):
         assert 0.7 * (1 - np.exp(-0.6)) - 1e-4 < green < 1 - np.exp(-1.8)
         assert (red - green) * 255 < 80 * np.exp(-0.6) + 1  # J of the first half only
     assert np.ptp([float(s["real"][1].mean()) for s in samples]) > 0.3
+    drawn = RebuiltITS(depth_pairs(tmp_path), data, seed=3, drawn=True)[0]
+    assert drawn["drawn_depth"].shape == (1, 64, 96)
+    assert all(torch.equal(drawn[name], samples[0][name]) for name in samples[0])
 
 
 def test_unpaired_samples_are_numbered_and_of_one_size(folders):
