@@ -199,14 +199,19 @@ def _equal_steps(recipe: TrainConfig, paths: Paths, fabric: Fabric | None) -> di
 
 
 def pace(recipe: TrainConfig, paths: Paths, fabric: Fabric, *, rounds: int = 8) -> dict[str, float]:
-    """Processor seconds that a step of each variant takes, in turn, so that other work meets all of them alike."""
-    runs = {name: begin(replace(recipe, model=ablated(recipe.model, name)), paths, fabric) for name in VARIANTS}
+    """Processor seconds that steps of each variant take, in turn, so that other work meets all of them alike.
+
+    They are those between one in which the encoder learns and the next, past its frozen start.
+    """
+    learning = replace(recipe, optim=replace(recipe.optim, frozen=0))
+    runs = {name: begin(replace(learning, model=ablated(learning.model, name)), paths, fabric) for name in VARIANTS}
     batch = next(iter(batches(recipe, paths, 0)))
     spent: dict[str, list[float]] = {name: [] for name in runs}
     for _ in range(rounds):
         for name, run in runs.items():
             before = time.process_time()
-            run.advance(batch)
+            for _ in range(recipe.optim.encoder_every):
+                run.advance(batch)
             spent[name].append(time.process_time() - before)
     return {name: median(seconds[1:]) for name, seconds in spent.items()}
 
