@@ -18,6 +18,7 @@ from nedr.errors import UsageError
 from nedr.inference.view import averaged
 from nedr.pictures import images
 from nedr.training.synthesis import (
+    STANDARD,
     Array,
     HazeConfig,
     HazySample,
@@ -166,33 +167,42 @@ class SyntheticHaze(Dataset[dict[str, Tensor]]):
         """Sample `index`, any integer >= 0."""
         size = view_size(self.data, self.seed, index)
         rng = np.random.default_rng([self.seed, 0, index])
-        turned = rng.random() < self.data.turned
-        scene = self._scene(size[::-1] if turned else size, rng)
+        standard = self.haze.standard > 0 and rng.random() < self.haze.standard
+        haze = STANDARD if standard else self.haze
+        turned = rng.random() < self.data.turned and not standard
+        scene = self._scene(size[::-1] if turned else size, haze, rng)
         if turned:
             quarter = int(rng.choice([1, 3]))
             scene = scene.changed(lambda plane: np.rot90(plane, quarter))
         if rng.random() < 0.5:
             scene = scene.changed(lambda plane: plane[:, ::-1])
-        sample = to_tensors(synthesise(scene.clear, scene.depth, self.haze, rng, sky=scene.sky))
-        return sample | {"depth": _planes(scene.depth[..., None])}
+        sample = synthesise(scene.clear, scene.depth, haze, rng, sky=scene.sky)
+        if standard:
+            sample = sample._replace(density=sample.density * float(scene.depth.max()))
+        return to_tensors(sample) | {"depth": _planes(scene.depth[..., None])}
 
-    def _scene(self, size: tuple[int, int], rng: np.random.Generator) -> "Scene":
-        """A clear picture and its depth: measured, labelled, another scene's, or drawn."""
+    def _scene(self, size: tuple[int, int], haze: HazeConfig, rng: np.random.Generator) -> "Scene":
+        """A clear picture and its depth: measured, labelled, another scene's, or drawn.
+
+        Measured depth under RESIDE's haze is in the map's own units, as there; else its farthest point is at 1.
+        """
         box = draw_box(self.data, rng)
         if self.measured and (not self.clear or rng.random() < self.data.measured):
             picture, distances = self.measured[int(rng.integers(len(self.measured)))]
-            return Scene(read_rgb(picture, box, size), farthest_at_one(read_depth(distances, box, size)), None)
+            depth = read_depth(distances, box, size)
+            depth = depth.clip(0.02) if haze is STANDARD else farthest_at_one(depth)
+            return Scene(read_rgb(picture, box, size), depth, None)
         path = self.clear[int(rng.integers(len(self.clear)))]
         image, label = read_rgb(path, box, size), self.labels.get(path.stem)
         sky = read_depth(label.sky, box, size) if label else None
-        if self.measured and rng.random() < self.data.borrowed:
+        if self.measured and rng.random() < self.data.borrowed and haze is not STANDARD:
             distances = self.measured[int(rng.integers(len(self.measured)))][1]
             depth = farthest_at_one(read_depth(distances, box, size))
         elif label and sky is not None and rng.random() < self.data.labelled * label.trust:
             depth = labelled_depth(image, read_depth(label.far, box, size), sky, rng)
         else:
             depth = drawn_depth(image, rng)
-        image = aerial_veil(image, depth, rng) if rng.random() < self.haze.aerial else image
+        image = aerial_veil(image, depth, rng) if rng.random() < haze.aerial else image
         return Scene(image, depth, sky)
 
 

@@ -34,6 +34,7 @@ class HazeConfig:
     dark: float = 0.15
     tint_slight: float = 0.3  # probability of an A a few hundredths off grey
     tint_strong: float = 0.15  # probability of dusk blue or dust orange
+    standard: float = 0.0  # probability of the haze of RESIDE's drawn sets instead of all that follows (`STANDARD`)
     plain: float = 0.3  # probability of none of the next five: even haze of one colour, as outdoors by day
     patchy: float = 0.25  # probability that the haze itself is uneven
     ambient: float = 0.35  # probability that A is the scene's own light instead, as in rooms, woods and under cloud
@@ -49,6 +50,24 @@ class HazeConfig:
     noise: float = 0.3  # probability of sensor noise, sigma up to 0.02
     jpeg: float = 0.35  # probability of JPEG artefacts, quality 40 to 95
     exposure: float = 0.3  # probability of another gain, gamma and white balance for the clear picture
+
+
+# Haze as RESIDE draws it (Li et al. 2019): even, grey and bright, on the picture as it is, and nothing on top of it.
+STANDARD = HazeConfig(
+    beta=(0.5, 1.9),
+    light=0.0,
+    airlight=(0.7, 1.0),
+    dark=0.0,
+    tint_slight=0.0,
+    tint_strong=0.0,
+    plain=1.0,
+    occluded=0.0,
+    aerial=0.0,
+    clear=0.0,
+    noise=0.0,
+    jpeg=0.2,
+    exposure=0.0,
+)
 
 
 class HazySample(NamedTuple):
