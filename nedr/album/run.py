@@ -13,7 +13,7 @@ import time
 import traceback
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
@@ -38,6 +38,9 @@ from nedr.video.formats import Encoding
 Journals: TypeAlias = dict[Path | None, Journal]
 T = TypeVar("T")
 R = TypeVar("R")
+
+# Seconds between two looks at signals while the work is waited for.
+LOOK_UP = 0.2
 
 MAX_WORKERS = 8
 """The default limit of photographs processed at once; each needs memory of its own."""
@@ -158,12 +161,19 @@ def at_once(
         for item in items:
             waiting.append(pool.submit(work, item))
             while waiting and (waiting[0].done() or len(waiting) >= 4 * workers):
-                yield waiting.popleft().result()
+                yield _result(waiting.popleft())
         while waiting:
-            yield waiting.popleft().result()
+            yield _result(waiting.popleft())
     finally:
         leave()
         pool.shutdown(cancel_futures=True)
+
+
+def _result(future: Future[R]) -> R:
+    """What a future gives. Looks up now and then: a signal that the system hands to another thread ends no wait."""
+    while not future.done():
+        wait((future,), LOOK_UP)
+    return future.result()
 
 
 def attempt(task: Task, dehazer: Dehazer, journals: Journals, options: Options) -> Outcome:

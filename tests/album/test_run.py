@@ -479,6 +479,25 @@ def test_not_much_is_begun_ahead():
     assert len(begun) <= 2 * 4 + 1
 
 
+@pytest.mark.skipif(os.name == "nt", reason="Windows sends no signal to a thread")
+def test_a_signal_that_another_thread_is_given_ends_the_work():
+    """Some systems hand Ctrl-C to any thread of a process, and the main one sleeps on."""
+    leaving, in_time = threading.Event(), []
+
+    def work(item):
+        time.sleep(0.5)  # the main thread is waiting by then
+        signal.pthread_kill(threading.get_ident(), signal.SIGINT)
+        in_time.append(leaving.wait(10))
+
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            list(album.at_once(work, [1], 1, leave=leaving.set))
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert in_time == [True]
+
+
 # The bar
 
 
