@@ -5,7 +5,7 @@ but other random numbers. Step i of a seed always gives the same batch on the sa
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,7 @@ from nedr.training import occlusion
 from nedr.training.data import DataConfig, view_size
 from nedr.training.jpeg import compressed
 from nedr.training.packed import Pack
-from nedr.training.synthesis import GAMMA, RIDGE, HazeConfig
+from nedr.training.synthesis import GAMMA, RIDGE, STANDARD, HazeConfig
 
 FINER = 2  # views are sampled at this multiple of their size and averaged
 OVERLAYS = 256  # of each size, drawn by every process when it starts
@@ -92,17 +92,27 @@ class DeviceHaze:
 
     @torch.no_grad()
     def batch(self, step: int) -> dict[str, Tensor]:
-        """The batch of one step."""
+        """The batch of one step: first the samples under RESIDE's haze, if there is a share of them, then the others."""
+        standard = round(self.haze.standard * self.data.batch)
+        parts = [self._part(step, standard, 7, STANDARD)] if standard else []
+        parts += [self._part(step, self.data.batch - standard, 6, self.haze)] if standard < self.data.batch else []
+        return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+
+    def _part(self, step: int, count: int, kind: int, haze: HazeConfig) -> dict[str, Tensor]:
+        """`count` samples of a step's batch under one recipe's haze."""
         size = view_size(self.data, self.seed, step * self.data.batch)
-        dice = Dice([self.seed, 6, step], self.data.batch, self.device)
+        dice = Dice([self.seed, kind, step], count, self.device)
         if size not in self.overlays:
             self.overlays[size] = Overlays.drawn(size, self.seed, self.device)
-        clear, depth, sky = self.scenes(size, dice)
-        return synthesised(clear, depth, sky, self.haze, dice, self.overlays[size]) | {"depth": depth}
+        clear, depth, sky = self.scenes(size, haze, dice)
+        samples = synthesised(clear, depth, sky, haze, dice, self.overlays[size]) | {"depth": depth}
+        if haze is STANDARD:
+            samples["density"] = samples["density"] * depth.amax(dim=(1, 2, 3))
+        return samples
 
-    def scenes(self, size: tuple[int, int], dice: Dice) -> tuple[Tensor, Tensor, Tensor]:
+    def scenes(self, size: tuple[int, int], haze: HazeConfig, dice: Dice) -> tuple[Tensor, Tensor, Tensor]:
         """Clear pictures (B, 3, H, W), their depth (B, 1, H, W), and their sky, 0 to 1, or -1 where unknown."""
-        pack, data = self.pack, self.data
+        pack, data = self.pack, self.data if haze is not STANDARD else replace(self.data, turned=0.0, borrowed=0.0)
         measured = dice.chance(data.measured if len(self.measured) else 0.0) | (len(self.clear) == 0)
         index = torch.where(measured.flatten(), self._any(self.measured, dice), self._any(self.clear, dice))
         grid = view_grid(size, data, dice)
@@ -110,13 +120,13 @@ class DeviceHaze:
         borrowed = dice.chance(data.borrowed if len(self.measured) else 0.0) & ~measured
         source = torch.where(borrowed.flatten(), self._any(self.measured, dice), index)
         depth = _seen(pack.depths, source, grid)
-        depth = (depth / depth.amax(dim=(2, 3), keepdim=True).clamp_min(1 / 255)).clamp(0.02, 1.0)
+        depth = torch.where(measured & (haze is STANDARD), depth.clamp_min(0.02), farthest_at_one(depth))
         trust = pack.trust[index].view(-1, 1, 1, 1)
         sky = torch.where(trust >= 0, _seen(pack.skies, index, grid), -1.0)
         labelled = dice.chance(data.labelled * trust) & (trust >= 0) & ~borrowed
         distance = labelled_depth(clear, _seen(pack.fars, index, grid), sky, dice)
         depth = torch.where(labelled, distance, depth)
-        veiled = dice.chance(self.haze.aerial) & ~measured
+        veiled = dice.chance(haze.aerial) & ~measured
         return torch.where(veiled, aerial_veil(clear, depth, dice), clear), depth, sky
 
     def _any(self, members: Tensor, dice: Dice) -> Tensor:
@@ -148,6 +158,11 @@ def _seen(planes: Tensor, index: Tensor, grid: Tensor) -> Tensor:
     chosen = planes[index].float() / 255.0
     fine = F.grid_sample(chosen, grid, mode="bilinear", padding_mode="border", align_corners=False)
     return F.avg_pool2d(fine, FINER)
+
+
+def farthest_at_one(depth: Tensor) -> Tensor:
+    """`data.farthest_at_one` on a batch (B, 1, H, W)."""
+    return (depth / depth.amax(dim=(2, 3), keepdim=True).clamp_min(1 / 255)).clamp(0.02, 1.0)
 
 
 def labelled_depth(image: Tensor, far: Tensor, sky: Tensor, dice: Dice) -> Tensor:

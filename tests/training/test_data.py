@@ -80,6 +80,27 @@ def test_depth_is_the_one_under_the_haze(folders, measured):
         assert torch.allclose(sample["transmission"], torch.exp(-sample["density"] * sample["depth"]), rtol=1e-4)
 
 
+def test_a_share_of_the_samples_has_resides_haze(folders):
+    """Even, grey and bright, from measured depth in its own units."""
+    for path in (folders / "nyu/depth").iterdir():
+        Image.fromarray(np.linspace(20, 150, 60).astype(np.uint8)[:, None].repeat(90, axis=1)).save(path)
+    scenes = list_images(folders / "clear"), depth_pairs(folders / "nyu")
+    data = DataConfig(views=((64, 96),), batch=4, holdout=1000, measured=1.0, turned=1.0, whole=1.0)
+    always, sometimes = (SyntheticHaze(*scenes, data, HazeConfig(standard=share), seed=3) for share in (1.0, 0.5))
+    even = []
+    for index in range(12):
+        sample, depth = always[index], always[index]["depth"]
+        assert depth.max() == pytest.approx(150 / 255, abs=0.02)  # nothing is as far as the map could say
+        beta = sample["density"] / depth.max()
+        assert 0.5 <= beta <= 1.9
+        assert torch.allclose(sample["transmission"], torch.exp(-beta * depth), rtol=1e-4)
+        assert torch.allclose(sample["light"], sample["airlight"][:1].expand(3)[:, None, None])
+        assert 0.7 <= sample["airlight"][0] <= 1.0
+        even.append(bool(sometimes[index]["light"].max() == sometimes[index]["light"].min()))
+    assert any(even)
+    assert not all(even)
+
+
 @pytest.fixture
 def labels(folders):
     """Sky above, near below, for the pictures 0 to 4; 1 is not to be trusted."""

@@ -141,9 +141,22 @@ def test_plain_haze_obeys_the_model(config, file):
     torch.testing.assert_close(batch["light"][:, :, 0, 0], batch["airlight"], atol=1e-5, rtol=0)
 
 
-def test_samples_match_the_loaders_in_distribution(config, paths, file):
+def test_a_share_of_each_batch_has_resides_haze(config, file):
+    """Even, grey and bright, from the depth as it was measured; the other samples are what they are without it."""
+    stream = DeviceHaze(packed.read(file, CPU), config.data, HazeConfig(standard=0.25), seed=1)
+    batch, count = stream.batch(0), 2
+    density, depth = batch["density"][:count].view(-1, 1, 1, 1), batch["depth"][:count]
+    torch.testing.assert_close(batch["transmission"][:count], torch.exp(-density * depth / depth.amax((1, 2, 3), True)))
+    assert (batch["light"][:count].amax((1, 2, 3)) == batch["light"][:count].amin((1, 2, 3))).all()
+    assert ((batch["airlight"][:count] >= 0.7) & (batch["airlight"][:count] <= 1.0)).all()
+    others = DeviceHaze(stream.pack, dataclasses.replace(config.data, batch=6), HazeConfig(), seed=1).batch(0)
+    assert torch.equal(batch["hazy"][count:], others["hazy"])
+
+
+@pytest.mark.parametrize("standard", [0.0, 1.0])
+def test_samples_match_the_loaders_in_distribution(config, paths, file, standard):
     """Means, deviations and histograms of every part of a sample, over as many as take a few seconds."""
-    count = 192
+    count, config = 384, dataclasses.replace(config, haze=HazeConfig(standard=standard))
     loader = samples(config, paths)
     theirs = [loader[index] for index in range(count)]
     stream = DeviceHaze(packed.read(file, CPU), config.data, config.haze, seed=5)
