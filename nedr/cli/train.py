@@ -113,6 +113,9 @@ def _ablate_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE", help="override a value of the file, as data.batch=4"
     )
+    parser.add_argument(
+        "--vary", action="append", default=[], metavar="KEY=VALUE", help="a further variant of [model], as cues=false"
+    )
     parser.add_argument("--threads", type=words.count, help="how many to use at most (one per core)")
 
 
@@ -131,7 +134,7 @@ def _ablate(arguments: argparse.Namespace) -> int:
             text = f"{done} of {total}: {result.variant}, seed {result.seed}: {result.all:.2f} dB"
             print(text, file=sys.stderr, flush=True)
 
-        how = {"steps": arguments.steps, "seeds": arguments.seeds, "equal_time": arguments.equal_time}
+        how = {name: getattr(arguments, name) for name in ("steps", "seeds", "equal_time", "vary")}
         results = ablate.ablate(recipe, paths, **how, progress=told)
         print(ablate.markdown_table(results, recipe.model), end="", flush=True)
     return 0

@@ -11,11 +11,10 @@ checkpoint, so the same call completes an interrupted ablation.
 import json
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from statistics import fmean, median, stdev
-from typing import Any
 
 import torch
 from lightning_fabric import Fabric
@@ -78,6 +77,7 @@ def ablate(
     steps: int,
     seeds: int = 3,
     equal_time: bool = False,
+    vary: Sequence[str] = (),
     fabric: Fabric | None = None,
     progress: Callable[[Result, int, int], None] | None = None,
 ) -> list[Result]:
@@ -85,27 +85,28 @@ def ablate(
 
     config: the recipe of all runs; its seed is the first one, its switches must all be on. paths: `validation` is
     needed, `init` must be None. equal_time: `steps` are the full network's, and the others take as many as cost the
-    same processor time, which is measured once. progress: called after each run with its result, its number and the
+    same processor time, which is measured once. vary: further variants, each a key of NeDRConfig and its value, as
+    "cues=false". progress: called after each run with its result, its number and the
     number of runs.
 
     Raises UsageError for a recipe that cannot be ablated, for a folder that holds another ablation, and for unusable
     pictures; NedrError when training diverges.
     """
-    recipe = budget(config, steps)
-    pairs = _checked(recipe, paths, seeds)
+    recipe, variants = budget(config, steps), (*VARIANTS, *vary)
+    pairs = _checked(recipe, paths, seeds, vary)
     _claim(paths.out / RECIPE, recipe)
-    counts = _equal_steps(recipe, paths, fabric) if equal_time else dict.fromkeys(VARIANTS, steps)
+    counts = _equal_steps(recipe, paths, variants, fabric) if equal_time else dict.fromkeys(variants, steps)
     validation = Validation(pairs)
     results: list[Result] = []
     for seed in range(config.seed, config.seed + seeds):
-        for variant in VARIANTS:
+        for variant in variants:
             run = replace(budget(config, counts[variant]), seed=seed, model=ablated(config.model, variant))
             folder = paths.out / f"seed-{seed}" / variant
             scores = _scores(run, replace(paths, out=folder), validation, fabric)
             results.append(Result(variant, seed, scores, counts[variant]))
             write_tables(results, config.model, paths.out)
             if progress is not None:
-                progress(results[-1], len(results), seeds * len(VARIANTS))
+                progress(results[-1], len(results), seeds * len(variants))
     return results
 
 
@@ -127,9 +128,13 @@ def budget(config: TrainConfig, steps: int) -> TrainConfig:
 
 
 def ablated(model: NeDRConfig, variant: str) -> NeDRConfig:
-    """The network's configuration with every part but those that `variant` leaves out."""
-    off: dict[str, Any] = dict.fromkeys(VARIANTS[variant], False)
-    return replace(model, **off)
+    """The network's configuration with every part but those that `variant` leaves out, or with the value it names.
+
+    Raises UsageError for a key or a value that cannot be.
+    """
+    off = VARIANTS.get(variant)
+    changed = dict([configuration.parse_override(variant)]) if off is None else dict.fromkeys(off, False)
+    return configuration.from_dict(NeDRConfig, asdict(model) | changed, where=variant)
 
 
 @lru_cache
@@ -175,7 +180,7 @@ def write_tables(results: Sequence[Result], model: NeDRConfig, folder: Path) -> 
     atomic.write(folder / "ablation.md", markdown_table(results, model).encode(), overwrite=True)
 
 
-def _checked(recipe: TrainConfig, paths: Paths, seeds: int) -> Path:
+def _checked(recipe: TrainConfig, paths: Paths, seeds: int, vary: Sequence[str]) -> Path:
     """The validation pairs, when everything that can be known before training is as it must be."""
     if seeds < 1:
         raise UsageError(f"an ablation needs at least 1 seed, found {seeds}")
@@ -186,25 +191,32 @@ def _checked(recipe: TrainConfig, paths: Paths, seeds: int) -> Path:
     off = [switch for switch in ("kan_cid", "kan", "idrm", "drem") if not getattr(recipe.model, switch)]
     if off:
         raise UsageError(f"the configuration already leaves out {', '.join(off)}; an ablation starts from the whole")
+    for variant in vary:
+        if ablated(recipe.model, variant) == recipe.model:
+            raise UsageError(f"{variant} is what the configuration says already; expected another value")
     return paths.validation
 
 
-def _equal_steps(recipe: TrainConfig, paths: Paths, fabric: Fabric | None) -> dict[str, int]:
+def _equal_steps(recipe: TrainConfig, paths: Paths, variants: Sequence[str], fabric: Fabric | None) -> dict[str, int]:
     """Steps of each variant that cost what the full network's do, from a measurement that is made once."""
     file = paths.out / PACE
-    if not file.exists():
-        atomic.write(file, json.dumps(pace(recipe, paths, fabric or Fabric(accelerator="cpu", devices=1))).encode())
-    seconds = _read(file, "measure again")
-    return {name: max(2, round(recipe.optim.steps * seconds[FULL] / seconds[name])) for name in VARIANTS}
+    costs = _read(file, "measure again") if file.exists() else {FULL: 1.0}
+    if missing := [name for name in variants if name not in costs]:
+        seconds = pace(recipe, paths, fabric or Fabric(accelerator="cpu", devices=1), [FULL, *missing])
+        costs |= {name: costs[FULL] * seconds[name] / seconds[FULL] for name in missing}
+        atomic.write(file, json.dumps(costs).encode(), overwrite=True)
+    return {name: max(2, round(recipe.optim.steps * costs[FULL] / costs[name])) for name in variants}
 
 
-def pace(recipe: TrainConfig, paths: Paths, fabric: Fabric, *, rounds: int = 8) -> dict[str, float]:
+def pace(
+    recipe: TrainConfig, paths: Paths, fabric: Fabric, variants: Sequence[str], *, rounds: int = 8
+) -> dict[str, float]:
     """Processor seconds that steps of each variant take, in turn, so that other work meets all of them alike.
 
     They are those between one in which the encoder learns and the next, past its frozen start.
     """
     learning = replace(recipe, optim=replace(recipe.optim, frozen=0))
-    runs = {name: begin(replace(learning, model=ablated(learning.model, name)), paths, fabric) for name in VARIANTS}
+    runs = {name: begin(replace(learning, model=ablated(learning.model, name)), paths, fabric) for name in variants}
     batch = next(iter(batches(recipe, paths, 0)))
     spent: dict[str, list[float]] = {name: [] for name in runs}
     for _ in range(rounds):

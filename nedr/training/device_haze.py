@@ -92,7 +92,7 @@ class DeviceHaze:
 
     @torch.no_grad()
     def batch(self, step: int) -> dict[str, Tensor]:
-        """The batch of one step: first the samples under RESIDE's haze, if there is a share of them, then the others."""
+        """The batch of one step: a share of the samples under RESIDE's haze first, then the others."""
         standard = round(self.haze.standard * self.data.batch)
         parts = [self._part(step, standard, 7, STANDARD)] if standard else []
         parts += [self._part(step, self.data.batch - standard, 6, self.haze)] if standard < self.data.batch else []

@@ -136,6 +136,8 @@ def test_calls_that_cannot_be_are_refused_before_any_run(config, paths, runs):
         (config, dataclasses.replace(paths, validation=None), {"steps": 9}, "validation"),
         (config, dataclasses.replace(paths, init=paths.out), {"steps": 9}, "alike"),
         (without, paths, {"steps": 9}, "leaves out drem"),
+        (config, paths, {"steps": 9, "vary": ["cue=false"]}, "did you mean 'cues'"),
+        (config, paths, {"steps": 9, "vary": ["cues=true"]}, "says already"),
     ]
     for recipe, where, options, words in calls:
         with pytest.raises(UsageError, match=words):
@@ -159,11 +161,26 @@ def test_equal_time_gives_cheaper_variants_more_steps(config, paths, runs, monke
     assert [run.optim.steps for run, _ in runs] == [100, 100, 200, 160, 400]
     monkeypatch.setattr(ab, "pace", None)  # measured once
     assert ab.ablate(config, paths, steps=100, seeds=1, equal_time=True) == first
+    faster = {"full": 0.4, "cues=false": 0.2}  # on another day; only what is new is measured
+    monkeypatch.setattr(ab, "pace", lambda recipe, paths, fabric, variants: {name: faster[name] for name in variants})
+    more = ab.ablate(config, paths, steps=100, seeds=1, equal_time=True, vary=["cues=false"])
+    assert more[:-1] == first
+    assert more[-1].steps == 200
+
+
+def test_further_variants_change_what_they_name(config, paths, runs):
+    results = ab.ablate(config, paths, steps=10, seeds=1, vary=["cues=false", "density=[0.6, 1.8]"])
+    assert [result.variant for result in results[5:]] == ["cues=false", "density=[0.6, 1.8]"]
+    assert [runs[index][0].model for index in (5, 6)] == [
+        dataclasses.replace(config.model, cues=False),
+        dataclasses.replace(config.model, density=(0.6, 1.8)),
+    ]
+    assert "| cues=false |" in ab.markdown_table(results, config.model)
 
 
 def test_pace_is_measured_for_every_variant(config, paths):
-    found = ab.pace(config, paths, Fabric(accelerator="cpu", devices=1), rounds=3)
-    assert list(found) == list(ab.VARIANTS)
+    found = ab.pace(config, paths, Fabric(accelerator="cpu", devices=1), [*ab.VARIANTS, "cues=false"], rounds=3)
+    assert list(found) == [*ab.VARIANTS, "cues=false"]
     assert all(0 < seconds < 60 for seconds in found.values())
 
 
