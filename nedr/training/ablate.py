@@ -111,15 +111,15 @@ def ablate(
 
 
 def budget(config: TrainConfig, steps: int) -> TrainConfig:
-    """The recipe shortened to `steps`: warm start and decay keep their share, at most a tenth and a half of the steps.
+    """The recipe shortened to `steps`: its warm start, at most a tenth of them, and its decay's share, at most a half.
 
-    Raises UsageError below 2 steps.
+    Were the warm start to shrink with the run, heads would saturate in the first steps and learn no more. Raises
+    UsageError below 2 steps.
     """
     if steps < 2:
         raise UsageError(f"an ablation needs at least 2 steps, found {steps}")
     optim, log = config.optim, config.log
-    warm, decay = (steps * part // optim.steps for part in (optim.warm, optim.decay))
-    warm, decay = min(warm, steps // 10), max(1, min(decay, steps // 2))
+    warm, decay = min(optim.warm, steps // 10), max(1, min(steps * optim.decay // optim.steps, steps // 2))
     return replace(
         config,
         optim=replace(optim, steps=steps, warm=warm, decay=decay),

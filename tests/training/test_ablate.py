@@ -124,7 +124,7 @@ def test_the_csv_holds_every_run_and_set(config, paths, runs):
 def test_a_budget_is_a_valid_recipe_of_that_many_steps(config, steps):
     optim = ab.budget(config, steps).optim
     assert optim.steps == steps
-    assert optim.warm <= steps // 10
+    assert optim.warm == min(config.optim.warm, steps // 10)
     assert 1 <= optim.decay <= max(1, steps // 2)
 
 
