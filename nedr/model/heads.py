@@ -12,6 +12,17 @@ TERMS = 5  # of A(x) beside its mean
 SLOPE = 0.1  # of leaky ReLUs: a unit that drifts below 0 still learns the way back
 
 
+LEAK = 0.05  # of a bounded answer's slope where it lies at a bound
+
+
+def bounded(x: Tensor, low: float, high: float, *, training: bool) -> Tensor:
+    """tanh scaled into [low, high]. In training its slope never vanishes, so that an answer at a bound learns back."""
+    y = torch.tanh(x)
+    if training:
+        y = y + LEAK * (x - x.detach())
+    return low + (high - low) * (0.5 + 0.5 * y)
+
+
 class BoundedHead(nn.Module):
     """conv 3x3, leaky ReLU, conv 3x3, tanh scaled into `bounds`: one value per lattice cell, t or depth."""
 
@@ -23,8 +34,8 @@ class BoundedHead(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, channels, h, w) -> (B, 1, h, w) inside `bounds`."""
-        y = torch.tanh(self.last(F.leaky_relu(self.hidden(x), SLOPE)))
-        return self.low + (self.high - self.low) * (0.5 + 0.5 * y)
+        y = self.last(F.leaky_relu(self.hidden(x), SLOPE))
+        return bounded(y, self.low, self.high, training=self.training)
 
 
 class DensityHead(nn.Module):
@@ -38,8 +49,8 @@ class DensityHead(nn.Module):
 
     def forward(self, pooled: Tensor) -> Tensor:
         """(B, channels) -> beta (B,) inside `bounds`."""
-        y = torch.tanh(self.last(F.leaky_relu(self.hidden(pooled.detach()), SLOPE))).squeeze(-1)
-        return self.low + (self.high - self.low) * (0.5 + 0.5 * y)
+        y = self.last(F.leaky_relu(self.hidden(pooled.detach()), SLOPE)).squeeze(-1)
+        return bounded(y, self.low, self.high, training=self.training)
 
 
 class AirlightHead(nn.Module):

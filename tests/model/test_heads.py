@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from nedr.model.heads import TERMS, AirlightHead, airlight_at, polynomials
+from nedr.model.heads import TERMS, AirlightHead, BoundedHead, DensityHead, airlight_at, polynomials
 from nedr.model.resample import averaged
 
 
@@ -49,3 +49,18 @@ def test_an_untrained_airlight_is_the_colour_where_t_is_low_and_the_same_everywh
     airlight, terms = head(0.01 * torch.randn(2, 4, *size), image, transmission, torch.rand(2, 6))
     torch.testing.assert_close(airlight, torch.tensor([[0.9, 0.8, 0.7]] * 2), atol=0.02, rtol=0)
     assert not terms.any()
+
+
+@pytest.mark.parametrize(
+    ("head", "shape"), [(BoundedHead(5, 4, (0.03, 1.0)), (2, 5, 6, 8)), (DensityHead(5, (0.05, 4.0)), (2, 5))]
+)
+def test_an_answer_at_a_bound_learns_the_way_back(head, shape):
+    """Its value is the same in training as in use."""
+    torch.manual_seed(0)
+    with torch.no_grad():
+        head.last.bias.fill_(60.0)
+    answer = head(torch.randn(shape))
+    assert (answer == head.high).all()
+    answer.sum().backward()
+    assert head.last.bias.grad.abs().max() > 0
+    assert torch.equal(head.eval()(torch.randn(shape)), answer)
