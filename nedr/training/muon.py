@@ -19,19 +19,13 @@ RMS = 0.2  # root mean square of an update at a rate of 1: about AdamW's
 
 
 def orthogonal(matrix: Tensor) -> Tensor:
-    """The matrix (m, n) with all singular values about 1 (Newton-Schulz): same shape.
-
-    Every iterate is a polynomial in X X^T times X, so that only products of the smaller side are iterated.
-    """
+    """The matrix (m, n) with all singular values about 1 (Newton-Schulz): same shape."""
     a, b, c = COEFFICIENTS
     x: Tensor = matrix if matrix.shape[0] <= matrix.shape[1] else matrix.T
     x = x / x.norm().clamp_min(1e-7)
-    square, product = x @ x.T, torch.eye(len(x), dtype=x.dtype, device=x.device)
     for _ in range(ITERATIONS):
-        factor = torch.addmm(b * square, square, square, alpha=c)
-        factor.diagonal().add_(a)
-        product, square = factor @ product, factor @ square @ factor
-    x = product @ x
+        square = x @ x.T
+        x = a * x + (b * square + c * square @ square) @ x
     return x if matrix.shape[0] <= matrix.shape[1] else x.T
 
 
