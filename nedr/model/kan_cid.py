@@ -26,16 +26,28 @@ def reflect_pad(x: Tensor, pad: int) -> Tensor:
 class KANCID(nn.Module):
     """On (B, C, H, W): depthwise 7x7 (each channel alone), then KANLinear-GELU-KANLinear per pixel, with no way around.
 
-    The channel vector is layer-normalised and halved before the KAN, so that it lies where the splines live. Without
+    The channel vector is layer-normalised and halved before the KAN, so that it lies where the splines live, unless
+    `norm` is off. `residual`: the depthwise convolution's input is added to its output. Neither is published. Without
     `kan` linear layers mix instead, with as many weights and multiplications between them.
     """
 
-    def __init__(self, channels: int, *, kernel: int = 7, dropout: float = 0.0, kan: bool = True) -> None:
+    def __init__(
+        self,
+        channels: int,
+        *,
+        kernel: int = 7,
+        dropout: float = 0.0,
+        kan: bool = True,
+        norm: bool = True,
+        residual: bool = True,
+    ) -> None:
         super().__init__()
         self.pad = kernel // 2
+        self.residual = residual
         self.channel_independent = nn.Conv2d(channels, channels, kernel, groups=channels)
-        self.norm = nn.LayerNorm(channels)
-        nn.init.constant_(self.norm.weight, 0.5)
+        self.norm = nn.LayerNorm(channels) if norm else nn.Identity()
+        if isinstance(self.norm, nn.LayerNorm):
+            nn.init.constant_(self.norm.weight, 0.5)
         wide = (1 + BASES) * channels
         self.expand = KANLinear(channels, channels) if kan else nn.Linear(channels, wide)
         self.dropout = nn.Dropout(dropout)
@@ -43,7 +55,8 @@ class KANCID(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, C, H, W)."""
-        mixed = x + self.channel_independent(reflect_pad(x, self.pad))
+        mixed = self.channel_independent(reflect_pad(x, self.pad))
+        mixed = x + mixed if self.residual else mixed
         pixels = self.norm(mixed.permute(0, 2, 3, 1))  # (B, H, W, C)
         fused: Tensor = self.project(self.dropout(F.gelu(self.expand(pixels))))
         return fused.permute(0, 3, 1, 2)

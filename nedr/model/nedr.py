@@ -49,6 +49,8 @@ class NeDRConfig:
     density: tuple[float, float] = (0.05, 4.0)
     cues: bool = True  # the lattice also sees the darkest, the brightest and the contrast of cells and patches
     kan: bool = True  # layers of splines in KAN-CID; off: linear ones of the same cost
+    kan_norm: bool = True  # layer normalisation before them, which is not published
+    kan_residual: bool = True  # a way around KAN-CID's depthwise convolution, likewise
     kan_cid: bool = True  # off: the box passes its maps on; likewise the next two (see `training.ablate`)
     idrm: bool = True
     drem: bool = True
@@ -135,7 +137,9 @@ class NeDR(nn.Module):
         self.standardise = nn.ModuleList(Standardise(width) for width in self.encoder.channels)
         self.mapper = ChnMapper(self.encoder.channels, widths)
         self.kan_cid = nn.ModuleList(
-            KANCID(width, dropout=config.dropout, kan=config.kan) if config.kan_cid else nn.Identity()
+            KANCID(width, dropout=config.dropout, kan=config.kan, norm=config.kan_norm, residual=config.kan_residual)
+            if config.kan_cid
+            else nn.Identity()
             for width in widths
         )
         self.refine = refine_layers(widths, config.grid_stride)
@@ -158,10 +162,9 @@ class NeDR(nn.Module):
         """
         stride = self.config.lattice_stride
         height, width = lattice or (view.shape[-2] // stride, view.shape[-1] // stride)
-        features = [layer(level) for layer, level in zip(self.standardise, self.encoder(view), strict=True)]
-        pooled = torch.cat([feature.mean(dim=(-2, -1)) for feature in features], dim=1)
+        grid, pooled = self.grid(view)
         image = averaged(view, height, width)
-        shown = [self._decode(self._fuse(features), height, width), image]
+        shown = [self._decode(grid, height, width), image]
         darkest = -F.max_pool2d(-view, CUE_STRIDE) if self.config.cues else view
         if self.config.cues:
             shown.append(sampled(cues(view, darkest), height, width))
@@ -171,6 +174,13 @@ class NeDR(nn.Module):
         transmission = self.transmission_head(self.drem(torch.cat(shown, dim=1)))
         return HazeEstimate(transmission, airlight, self.density_head(pooled), terms)
 
+    def grid(self, view: Tensor) -> tuple[Tensor, Tensor]:
+        """View -> the coarse grid E' (B, C, H / grid_stride, W / grid_stride), and the means of the encoder's maps."""
+        features = [layer(level) for layer, level in zip(self.standardise, self.encoder(view), strict=True)]
+        levels = (block(level) for block, level in zip(self.kan_cid, self.mapper(features), strict=True))
+        pooled = torch.cat([feature.mean(dim=(-2, -1)) for feature in features], dim=1)
+        return fuse(levels, self.refine, self.config.grid_stride), pooled
+
     def _airlight(self, shown: Tensor, view: Tensor, image: Tensor, pooled: Tensor) -> tuple[Tensor, Tensor]:
         """A (B, 3) and its terms (B, 3, 5): predicted, or taken from the view as published and the same everywhere."""
         if self.config.airlight == "predicted":
@@ -178,11 +188,6 @@ class NeDR(nn.Module):
             return airlight, terms
         airlight = brightest(view) if self.config.airlight == "brightest" else dark_channel_airlight(view)
         return airlight, airlight.new_zeros(*airlight.shape, TERMS)
-
-    def _fuse(self, features: list[Tensor]) -> Tensor:
-        """Four encoder maps -> the coarse grid E' (B, C, H / grid_stride, W / grid_stride)."""
-        levels = (block(level) for block, level in zip(self.kan_cid, self.mapper(features), strict=True))
-        return fuse(levels, self.refine, self.config.grid_stride)
 
     def _decode(self, grid: Tensor, height: Size, width: Size) -> Tensor:
         """E' -> (B, idrm_outputs, h, w): the implicit function, or plain bilinear upsampling without it."""

@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +10,7 @@ from lightning_fabric import Fabric
 from torch import Tensor
 
 from nedr.errors import NedrError, UsageError
+from nedr.model.nedr import NeDR
 from nedr.training.alive import dead_units, shares
 from nedr.training.config import Paths, TrainConfig
 from nedr.training.stream import batches, packed_samples
@@ -19,6 +20,8 @@ from nedr.training.warmup import CHECKPOINT, WEIGHTS, Run, mean_of_processes
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
+
+MOST_COMPILED = 64  # variants of the network; the next one is not compiled
 
 
 def begin(config: TrainConfig, paths: Paths, fabric: Fabric) -> Run:
@@ -54,7 +57,7 @@ def fit(
         run.resume(paths.out / CHECKPOINT, force=force)
     validation = Validation(paths.validation) if paths.validation else None
     if compiled:
-        run.model.compile(dynamic=True)
+        compile_network(run.model)
     loader = stream(run)
     with SummaryWriter(str(paths.out / "log")) as log:
         shown = progress and fabric.is_global_zero
@@ -69,6 +72,14 @@ def fit(
             if time.monotonic() - began > 60 * minutes:
                 break
     return finished(run)
+
+
+def compile_network(model: NeDR, backend: str | Callable[..., Any] = "inductor") -> None:
+    """Compile what does not depend on the lattice, once per size of view, with and without a learning encoder."""
+    import torch._dynamo
+
+    torch._dynamo.config.recompile_limit = MOST_COMPILED
+    model.grid = torch.compile(model.grid, backend=backend, dynamic=False)  # type: ignore[method-assign]
 
 
 def log_terms(run: Run, terms: Mapping[str, Tensor], speed: float, log: "SummaryWriter") -> float:

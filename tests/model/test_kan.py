@@ -63,3 +63,21 @@ def test_reflect_pad_works_on_any_map(height, width):
 
 def test_kan_cid_keeps_the_shape_of_the_smallest_map():
     assert KANCID(4)(torch.randn(2, 4, 1, 2)).shape == (2, 4, 1, 2)
+
+
+def test_kan_cid_without_the_way_around_hears_only_the_depthwise_convolution():
+    torch.manual_seed(0)
+    x = torch.randn(2, 4, 8, 8)
+    for residual in (True, False):
+        block = KANCID(4, residual=residual)
+        torch.nn.init.zeros_(block.channel_independent.weight)
+        assert (block(x).std(dim=(-2, -1)).max() > 1e-3) == residual
+
+
+def test_kan_cid_without_normalisation_hears_the_level_of_its_channels():
+    torch.manual_seed(0)
+    x = torch.randn(2, 4, 8, 8)
+    for norm in (True, False):
+        block = KANCID(4, norm=norm)
+        torch.nn.init.zeros_(block.channel_independent.weight)
+        assert torch.allclose(block(x + 3.0), block(x), atol=1e-5) == norm

@@ -1,5 +1,6 @@
 """Training: it learns, it resumes on the same curve, it keeps what it publishes whole."""
 
+import copy
 import dataclasses
 import math
 from itertools import pairwise
@@ -227,3 +228,22 @@ def test_a_checkpoint_with_code_is_refused(tmp_path):
 class Exploit:
     def __reduce__(self):
         return print, ("code ran",)
+
+
+def test_a_compiled_network_serves_every_lattice_and_learns(tiny_config, monkeypatch):
+    from torch._dynamo.testing import CompileCounterWithBackend
+
+    monkeypatch.setattr(torch._dynamo.config, "recompile_limit", torch._dynamo.config.recompile_limit)  # put back
+    model = NeDR(tiny_config).to(memory_format=torch.channels_last).train()
+    twin, compiler = copy.deepcopy(model), CompileCounterWithBackend("aot_eager")
+    loop.compile_network(model, compiler)
+    view = torch.rand(2, 3, 64, 96).contiguous(memory_format=torch.channels_last)
+    for lattice in ((16, 24), (19, 28)):
+        found, expected = model(view, lattice), twin(view, lattice)
+        torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
+        for estimate in (found, expected):
+            torch.stack([part.mean() for part in estimate]).sum().backward()
+    assert compiler.frame_count == 1
+    for learnt, reference in zip(model.parameters(), twin.parameters(), strict=True):
+        torch.testing.assert_close(learnt.grad, reference.grad, atol=1e-5, rtol=1e-3)
+    assert model.state_dict().keys() == twin.state_dict().keys()
