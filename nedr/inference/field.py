@@ -43,6 +43,8 @@ class Rendering:
         `noise_limit` (of a range of 1), within [floor, floor_limit]; a noiseless picture gets `floor`.
     colour_floor: the same for a pixel's colour alone, where an error of the airlight's hue, amplified by 1 / t, would
         tint the sky.
+    brighten: how far the result is brightened where the airlight is dim: a camera had exposed for the haze, not for
+        what is left without it. See `HazeField.curve`; 0 leaves the physical inversion as it is.
     """
 
     guidance: Guidance = "detail"
@@ -52,6 +54,7 @@ class Rendering:
     floor_limit: float = 0.25
     noise_limit: float = 0.04
     colour_floor: float = 0.3
+    brighten: float = 1.0
 
     def __post_init__(self) -> None:
         if self.guidance not in ("none", "detail", "filter"):
@@ -60,6 +63,8 @@ class Rendering:
             raise UsageError("radius must be at least 1, epsilon and noise_limit above 0")
         if not (0 < self.floor <= self.floor_limit <= 1 and 0 < self.colour_floor <= 1):
             raise UsageError("floors must satisfy 0 < floor <= floor_limit <= 1 and 0 < colour_floor <= 1")
+        if not 0 <= self.brighten <= 1:
+            raise UsageError(f"brighten must lie in [0, 1], found {self.brighten}")
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,6 +79,7 @@ class HazeField:
     terms: how A(x) changes over the picture, float32 (3, 5) (see `nedr.inference.airlight`); zeros: not at all
     inside: x0, y0, x1, y1 of what lies inside bars and frames, as parts of the whole in [0, 1]; all of the above
         belongs to that alone, and what lies outside stays as it is (t = 1)
+    white: the level that white has, in (0, 1]; less while a film fades to black
 
     A field is linear in `lattice`, `airlight` and `terms`: means of these are fields in between.
     """
@@ -86,6 +92,7 @@ class HazeField:
     rendering: Rendering = Rendering()
     terms: Floats = dataclasses.field(default_factory=light.no_terms)
     inside: Inside = WHOLE
+    white: float = 1.0
 
     def __post_init__(self) -> None:
         if self.lattice.ndim != 2 or not self.lattice.size:
@@ -99,6 +106,8 @@ class HazeField:
             raise ImageError(f"expected an airlight (3,) and its terms (3, {light.TERMS}), found {shapes}")
         if not (self.density > 0 and np.isfinite(self.terms).all()):
             raise ImageError(f"expected a density above 0 and finite terms, found {self.density} and {self.terms}")
+        if not 0 < self.white <= 1:
+            raise ImageError(f"expected a level of white in (0, 1], found {self.white}")
         x0, y0, x1, y1 = self.inside
         if not (0 <= x0 < x1 <= 1 and 0 <= y0 < y1 <= 1):
             raise ImageError(f"expected inside = (x0, y0, x1, y1) within [0, 1], found {self.inside}")
@@ -203,9 +212,10 @@ class HazeField:
         full: Sequence[int] | None = None,
         threads: int = 1,
     ) -> Array:
-        """`image` without its haze: J = (I - A) / max(t^strength, floor) + A; same shape and type, alpha untouched.
+        """`image` without its haze: J = (I - A) / max(t^strength, floor) + A, brightened where the airlight is dim.
 
-        image: (H, W), (H, W, 1), (H, W, 3) or (H, W, 4), uint8, uint16, float32 or float64 in [0, 1], any resolution.
+        image: (H, W), (H, W, 1), (H, W, 3) or (H, W, 4), uint8, uint16, float32 or float64 in [0, 1], any resolution;
+            the result has its shape and type, alpha untouched.
         strength: 0 gives the very same pixels, 1 the physical inversion, up to 1.5; it scales the density.
         region, full: (x0, y0, x1, y1) and (height, width) say that `image` is that crop of the whole picture; the
             result is bit for bit that crop of the whole result.
@@ -243,6 +253,17 @@ class HazeField:
         render = self.rendering
         return float(np.clip(self.noise / render.noise_limit, render.floor, render.floor_limit))
 
+    def curve(self, strength: float = 1.0) -> tuple[float, float]:
+        """a and b of J (a - b J), which brightens the result: J + k J (1 - J / white).
+
+        The curve is that of Guo et al., "Zero-reference deep curve estimation" (CVPR 2020, eq. 1); k in [0, 1] is what
+        the veil lacks of white, (1 - A / white)(1 - t^strength), with the luma of A and the mean over the lattice.
+        So neither a clear picture is changed nor one in white haze.
+        """
+        lacking = 1.0 - min(1.0, float(self.airlight @ arrays.LUMA) / self.white)
+        k = self.rendering.brighten * lacking * (1.0 - float((self.lattice**strength).mean()))
+        return 1.0 + k, k / self.white
+
     def _bounded(self, values: Floats) -> Floats:
         # A cubic overshoots its samples a little: nothing may leave the range that was measured.
         return np.clip(values, self.lattice.min(), self.lattice.max())
@@ -257,7 +278,8 @@ class HazeField:
             weights = np.asarray(arrays.LUMA, np.float32)
             airlight, terms = (weights @ airlight)[None], (weights @ terms)[None]
         colour_floor = max(self.rendering.colour_floor, self.floor)
-        return Medium(slope, offset, airlight, terms if terms.any() else None, self.floor, colour_floor)
+        uneven = terms if terms.any() else None
+        return Medium(slope, offset, airlight, uneven, self.floor, colour_floor, self.curve(strength))
 
     def guided(self, strength: float = 1.0) -> tuple[Floats | None, Floats]:
         """t^strength as slope * luma + offset, each (h, w) like the lattice; no slope where nothing guides."""

@@ -1,5 +1,7 @@
 """The scattering model turned round, pixel by pixel: J = (I - A) / t + A in one pass over cache-sized bands of rows.
 
+J is then brightened by a curve, J (a - b J).
+
 Every step is elementwise and every coefficient belongs to an absolute row or column of the whole picture, so a crop
 gives bit for bit the pixels of the whole picture, whatever the number of threads.
 """
@@ -53,6 +55,7 @@ class Medium:
     `slope` (h, w) or None when the picture does not guide t; `offset` (h, w); `airlight` (1,) or (3,) in [0, 1], with
     `terms` (1, TERMS) or (3, TERMS) where it changes over the picture, else None.
     t is held at `floor` or above, and for the colour of a pixel (its difference from its own luma) at `colour_floor`.
+    `curve` is a and b of what brightens J.
     """
 
     slope: Floats | None
@@ -61,6 +64,7 @@ class Medium:
     terms: Floats | None
     floor: float
     colour_floor: float
+    curve: tuple[float, float] = (1.0, 0.0)
 
     @property
     def stack(self) -> Floats:
@@ -170,20 +174,30 @@ class Strip:
         """J = A + gain * luma + colour gain * colour, rounded and held to the range, into the target."""
         count, white = self.source.shape[2], peak(self.source)
         luma, t, spare = planes[count : count + 3]
-        half = np.float32(0.5 if self.source.dtype.kind == "u" else 0)  # a cast to an integer type drops the fraction
         gain = np.divide(np.float32(1), t, out=t)
-        colour_gain, shift = gain, half
+        colour_gain, shift = gain, None
         if count == 3:
             colour_gain = np.clip(gain, np.float32(1), np.float32(1 / self.medium.colour_floor), out=spare)
-            luma *= np.subtract(gain, colour_gain, out=gain)
-            shift = np.add(luma, half, out=luma)
+            shift, spare = np.multiply(luma, np.subtract(gain, colour_gain, out=gain), out=luma), gain
+        half = np.float32(0.5 if self.source.dtype.kind == "u" else 0)  # a cast to an integer type drops the fraction
         for c in range(count):
             plane = planes[c]
             plane *= colour_gain
-            plane += shift
+            if shift is not None:
+                plane += shift
             plane += airlight[c]
-            np.clip(plane, np.float32(0), np.float32(white + half / 2), out=plane)
+            self._expose(plane, spare, np.float32(white))
+            plane += half
             np.copyto(self.target[part, :, c], plane, casting="unsafe")
+
+    def _expose(self, plane: Array, spare: Array, white: np.float32) -> None:
+        """J held to the range and brightened, in place; `spare` is overwritten."""
+        np.clip(plane, np.float32(0), white, out=plane)
+        a, b = map(np.float32, self.medium.curve)
+        if b:
+            np.multiply(plane, -b / white, out=spare)
+            spare += a
+            plane *= spare
 
 
 def weigh(planes: Array, out: Array, spare: Array) -> Array:

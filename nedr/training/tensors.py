@@ -113,7 +113,8 @@ def cleared(picture: Tensor, medium: Medium) -> Tensor:
     t = layers[0] if medium.slope is None else layers[0] + layers[1] * luma
     gain = 1 / t.clamp(medium.floor, 1)
     colour_gain = gain.clamp(1, 1 / medium.colour_floor)
-    return (veiled * colour_gain + luma * (gain - colour_gain) + airlight).clamp(0, 1)
+    scene = (veiled * colour_gain + luma * (gain - colour_gain) + airlight).clamp(0, 1)
+    return scene * (medium.curve[0] - medium.curve[1] * scene)
 
 
 def noise(green: Tensor) -> float:

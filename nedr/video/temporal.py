@@ -118,6 +118,7 @@ def field_of(frame: Array, dehazer: Dehazer, borders: Borders, exposure: Exposur
         airlight=np.clip(back(field.airlight), 0, 1),
         terms=field.terms * np.float32(back.gain),
         noise=field.noise * back.gain,
+        white=np.clip(back(np.ones(1, np.float32)), 1e-3, 1).item(),
     )
 
 

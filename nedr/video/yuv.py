@@ -128,8 +128,9 @@ class PlaneDehazer:
     def _invert(
         self, levels: Sequence[Floats], field: HazeField, places: Sequence[Places], out: Sequence[Array]
     ) -> None:
-        """J = (I - A) / t + A as codes into `out`, of levels I, in bands of rows that stay in the cache.
+        """J = (I - A) / t + A, brightened, as codes into `out`, of levels I, in bands of rows that stay in the cache.
 
+        The curve J (a - b J) is taken of brightness; colour differences are scaled by its slope there.
         places: of each plane, the rows and columns of brightness that its values are at
         """
         height, width = levels[0].shape
@@ -142,6 +143,7 @@ class PlaneDehazer:
         bands, fraction = lattice.bands(height, len(offset), 0, height)
         taps = np.ascontiguousarray(lattice.weights(fraction).T)
         limit = np.float32(1 / max(field.rendering.colour_floor, field.floor))
+        a, b = map(np.float32, field.curve(self.strength))
 
         def invert(band: lattice.Band) -> None:
             offset, slope, *lights = rows[:, band.cell + 1 : band.cell + 5]
@@ -150,20 +152,28 @@ class PlaneDehazer:
             t *= levels[0][part]
             t += taps[part] @ offset
             gain = 1 / np.clip(t, np.float32(field.floor), np.float32(1))
+            slope = np.empty((0, 0), np.float32)
             for plane, (down, across) in enumerate(places):
                 part = slice(*np.searchsorted(down, (band.start, band.stop)))
-                airlight = taps[down[part]] @ lights[plane][:, across]
-                own = np.minimum(gain[down[part] - band.start][:, across], limit) if plane else gain
-                self._render(plane, levels[plane][part], own, airlight, out[plane][part])
+                airlight, under = taps[down[part]] @ lights[plane][:, across], down[part] - band.start
+                scene = levels[plane][part] - airlight
+                scene *= np.minimum(gain[under][:, across], limit) if plane else gain
+                scene += airlight
+                scene -= zeros[plane]
+                if plane:
+                    scene *= slope[under][:, across]
+                else:
+                    np.clip(scene, np.float32(0), np.float32(1), out=scene)
+                    slope = a - 2 * b * scene
+                    scene *= a - b * scene
+                scene += zeros[plane]
+                self._encode(plane, scene, out[plane][part])
 
         spread(invert, bands, self._threads)
 
-    def _render(self, plane: int, levels: Floats, gain: Floats, airlight: Floats, out: Array) -> None:
-        """J = (I - A) gain + A as codes into `out`."""
+    def _encode(self, plane: int, scene: Floats, out: Array) -> None:
+        """Shares of a plane's range as codes into `out`; `scene` is overwritten."""
         low, high = self.coding.limits(plane)
-        scene = levels - airlight
-        scene *= gain
-        scene += airlight
         scene *= np.float32(self.coding.span(plane))
         scene += np.float32(0.5)
         np.clip(scene, np.float32(low), np.float32(high + 0.25), out=scene)

@@ -137,6 +137,7 @@ def _constants(weights: Path) -> dict[str, Any]:
             "floorLimit": rendering.floor_limit,
             "noiseLimit": rendering.noise_limit,
             "colourFloor": rendering.colour_floor,
+            "brighten": rendering.brighten,
         },
         "BORDERS": {
             "nested": borders.NESTED,

@@ -18,7 +18,8 @@ def terms_of(seed=0, size=0.08):
 
 
 def field_with(terms, t=0.6, **rendering):
-    return HazeField(np.full((6, 8), t, np.float32), None, MEAN, 1.0, rendering=Rendering(**rendering), terms=terms)
+    rendering = Rendering(**({"brighten": 0.0} | rendering))
+    return HazeField(np.full((6, 8), t, np.float32), None, MEAN, 1.0, rendering=rendering, terms=terms)
 
 
 def test_each_term_is_its_polynomial():
@@ -105,7 +106,7 @@ def test_grey_is_seen_under_the_lights_luma():
     field = field_with(terms_of())
     luma = (np.asarray(LUMA, np.float32) @ field.terms)[None].repeat(3, axis=0)
     mean = np.full(3, np.asarray(LUMA, np.float32) @ MEAN, np.float32)
-    same = HazeField(field.lattice, None, mean, 1.0, terms=luma)
+    same = HazeField(field.lattice, None, mean, 1.0, rendering=field.rendering, terms=luma)
     assert np.allclose(field.apply(grey), same.apply(grey[..., None].repeat(3, axis=2))[..., 1], atol=1e-5)
 
 

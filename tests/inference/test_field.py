@@ -1,6 +1,7 @@
 """Properties of the haze field: continuous, the same at every size, exact on crops, physical, kind to weak pixels."""
 
 import io
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -32,10 +33,14 @@ def eight(values):
     return np.rint(np.clip(values, 0, 1) * 255).astype(np.uint8)
 
 
+PHYSICAL = Rendering(brighten=0.0)
+
+
 def field_of(picture, t, size=(24, 32), airlight=AIRLIGHT, **rendering):
     """The field a perfect network would answer with: true t and the picture, averaged onto the lattice."""
     guide = np.stack([down(picture[..., c], *size) for c in range(3)], axis=2)
-    return HazeField(down(t, *size), guide, np.asarray(airlight, np.float32), 1.0, rendering=Rendering(**rendering))
+    rendering = Rendering(**({"brighten": 0.0} | rendering))
+    return HazeField(down(t, *size), guide, np.asarray(airlight, np.float32), 1.0, rendering=rendering)
 
 
 def random_field(seed=0, size=(9, 13), **rendering):
@@ -129,7 +134,7 @@ def test_the_scene_comes_back_when_transmission_and_airlight_are_true():
 def test_strength_scales_the_density():
     t = np.full((4, 4), 0.5, np.float32)
     picture = picture_of((6, 7, 3), np.float32) * 0.3 + 0.5
-    result = HazeField(t, None, AIRLIGHT, 1.0).apply(picture, strength=1.5)
+    result = HazeField(t, None, AIRLIGHT, 1.0, rendering=PHYSICAL).apply(picture, strength=1.5)
     expected = np.clip((picture - AIRLIGHT) / 0.5**1.5 + AIRLIGHT, 0, 1)
     assert np.allclose(result, expected, atol=1e-6)
 
@@ -149,8 +154,38 @@ def test_a_clear_picture_keeps_its_pixels(dtype):
     assert np.array_equal(field.apply(picture), picture)
 
 
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32, np.float64])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_result_is_brightened_by_what_the_veil_lacks_of_white(dtype, channels):
+    airlight, white = np.full(3, 0.6, np.float32), np.iinfo(dtype).max if np.dtype(dtype).kind == "u" else 1
+    picture = picture_of((30, 40, channels), dtype)
+    field = HazeField(np.full((4, 4), 0.7, np.float32), None, airlight, 1.0)
+    for strength in (0.5, 1.0):
+        t = 0.7**strength
+        scene = np.clip((picture / white - 0.6) / t + 0.6, 0, 1)
+        for brighten in (0.5, 1.0):
+            k = brighten * (1 - 0.6) * (1 - t)
+            expected = (scene + k * scene * (1 - scene)) * white
+            found = replace(field, rendering=Rendering(brighten=brighten)).apply(picture, strength=strength)
+            assert np.abs(found - expected).max() <= (0.55 if white > 1 else 1e-5)
+
+
+def test_neither_a_clear_picture_nor_one_in_white_haze_is_brightened():
+    for t, airlight in ((1.0, 0.5), (0.4, 1.0)):
+        field = HazeField(np.full((4, 4), t, np.float32), None, np.full(3, airlight, np.float32), 1.0)
+        assert field.curve() == pytest.approx((1.0, 0.0), abs=1e-6)
+
+
+def test_a_darker_white_darkens_the_result_alike():
+    """As in a film that fades to black."""
+    picture = picture_of((20, 30, 3), np.float32) * np.float32(0.4) + np.float32(0.3)
+    field = HazeField(np.full((4, 4), 0.7, np.float32), None, np.full(3, 0.6, np.float32), 1.0)
+    faded = replace(field, airlight=field.airlight / 2, white=0.5)
+    assert np.allclose(faded.apply(picture / 2), field.apply(picture) / 2, atol=1e-6)
+
+
 def test_results_are_rounded_to_the_nearest_level():
-    field = HazeField(np.full((4, 4), 0.7, np.float32), None, AIRLIGHT, 1.0)
+    field = HazeField(np.full((4, 4), 0.7, np.float32), None, AIRLIGHT, 1.0, rendering=PHYSICAL)
     picture = picture_of((40, 40, 3), np.uint8)
     exact = np.clip((picture / 255.0 - AIRLIGHT) / 0.7 + AIRLIGHT, 0, 1) * 255
     assert np.abs(field.apply(picture) - exact).max() <= 0.5 + 1e-3
@@ -349,7 +384,8 @@ def test_noise_in_a_flat_region_stays_under_the_limit(sigma):
     """At t = 0.05 noise would grow twentyfold; it leaves at about `noise_limit`, ten levels, at most."""
     noise = np.random.default_rng(0).normal(0, sigma, (200, 240, 1))  # the same in each channel: luma's gain applies
     picture = np.clip(np.rint(AIRLIGHT * 230 + noise), 0, 255).astype(np.uint8)
-    field = HazeField(np.full((8, 8), 0.05, np.float32), None, AIRLIGHT * 230 / 255, 1.0, noise_level(picture))
+    noise = noise_level(picture)
+    field = HazeField(np.full((8, 8), 0.05, np.float32), None, AIRLIGHT * 230 / 255, 1.0, noise, PHYSICAL)
     grown = (field.apply(picture) / 255).std(axis=(0, 1)).max()
     assert sigma / 255 < grown < 1.15 * Rendering().noise_limit
     assert grown == pytest.approx(sigma / 255 / max(0.1, field.floor), rel=0.1)

@@ -8,7 +8,7 @@ from PIL import Image
 from standin import write
 
 from nedr.inference.dehazer import Dehazer
-from nedr.inference.field import HazeField
+from nedr.inference.field import HazeField, Rendering
 from nedr.video.yuv import Coding, PlaneDehazer
 
 SIZE = (180, 320)
@@ -93,14 +93,19 @@ def test_without_memory_it_would_flicker(dehazer):
     assert deviation(alone, 0) > 1.3 * deviation([coded(clear, Coding()) for _, clear in frames], 0)
 
 
+@pytest.mark.parametrize("brighten", [0.0, 1.0])
 @pytest.mark.parametrize("coding", CODINGS, ids=["8 bit", "10 bit", "full range"])
-def test_known_haze_goes_and_the_clear_codes_come_out(coding):
-    """The scattering model inverted in Y'CbCr is the scattering model inverted in RGB."""
+def test_known_haze_goes_and_the_clear_codes_come_out(coding, brighten):
+    """The scattering model inverted in Y'CbCr is the one inverted in RGB, and brightened nearly as there."""
     clear, _ = scene("temple")
     t = np.float32(0.6)
     hazy = clear * t + AIRLIGHT * (1 - t)
     lattice, guide = np.full((45, 80), t, np.float32), np.full((45, 80, 3), 0.5, np.float32)
-    field = HazeField(lattice=lattice, guide=guide, airlight=AIRLIGHT, density=1.0)
+    rendering = Rendering(brighten=brighten)
+    field = HazeField(lattice=lattice, guide=guide, airlight=AIRLIGHT, density=1.0, rendering=rendering)
+    a, b = field.curve()
+    assert (b > 0) == (brighten > 0)
+    clear = clear * (a - b * clear)
     planes = coded(hazy, coding)
     small = np.rint(hazy * 255).astype(np.uint8)
     video = PlaneDehazer(coding, 1.0)

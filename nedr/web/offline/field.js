@@ -33,6 +33,12 @@ function floorOf({ noise }) {
   return held(noise / RENDERING.noiseLimit, RENDERING.floor, RENDERING.floorLimit);
 }
 
+// k of the curve J + k J (1 - J): what the veil lacks of white.
+function brightening({ airlight, lattice: { values } }, strength) {
+  const t = values.reduce((sum, value) => sum + value ** strength, 0) / values.length;
+  return RENDERING.brighten * (1 - Math.min(1, lumaOf(airlight))) * (1 - t);
+}
+
 // Means over (2 radius + 1) squared cells, edge cells held.
 function boxed(values, rows, columns, radius) {
   const along = (from, size, step, starts) => {
@@ -83,7 +89,9 @@ export function apply(image, field, strength, [x0, y0, x1, y1]) {
   const { width, height, data } = image, { slope, offset } = medium(field, strength), [left, top, right, bottom] = field.box;
   const across = positions(width, x0, x1, left, right), down = positions(height, y0, y1, top, bottom);
   const column = places(across, slope.columns), row = places(down, slope.rows), span = within(across), [first, end] = within(down);
-  const work = { data, column, across, span, least: floorOf(field), colourGain: 1 / Math.max(RENDERING.colourFloor, floorOf(field)) };
+  const work = {
+    data, column, across, span, least: floorOf(field), colourGain: 1 / Math.max(RENDERING.colourFloor, floorOf(field)), k: brightening(field, strength),
+  };
   for (let y = first; y < end; y += 1) {
     const [slopes, offsets] = [slope, offset].map((lattice) => line(lattice, row.cell[y], row.fraction[y]));
     invert(work, slopes, offsets, lights(field, 2 * down[y] - 1), 4 * y * width);
@@ -99,9 +107,9 @@ function lights({ airlight, terms }, y) {
   });
 }
 
-// J = (I - A) / t + A along a row; t is held at `least`, and for a pixel's colour its gain at `colourGain`.
-function invert({ data, column: { cell, fraction }, across, span, least, colourGain }, slopes, offsets, [[r0, r1, r2], [g0, g1, g2], [b0, b1, b2]], start) {
-  const [lr, lg, lb] = LUMA;
+// J = (I - A) / t + A along a row, brightened by k; t is held at `least`, and for a pixel's colour its gain at `colourGain`.
+function invert({ data, column: { cell, fraction }, across, span, least, colourGain, k: bright }, slopes, offsets, [[r0, r1, r2], [g0, g1, g2], [b0, b1, b2]], start) {
+  const [lr, lg, lb] = LUMA, curve = (value) => { const scene = Math.min(255, Math.max(0, value)); return scene * (1 + bright - bright * scene / 255); };
   for (let x = span[0], at = start + 4 * span[0]; x < span[1]; x += 1, at += 4) {
     const k = 4 * (cell[x] + 1), f = fraction[x], p = 2 * across[x] - 1;
     const ar = Math.min(255, Math.max(0, (r2 * p + r1) * p + r0)), ag = Math.min(255, Math.max(0, (g2 * p + g1) * p + g0)), ab = Math.min(255, Math.max(0, (b2 * p + b1) * p + b0));
@@ -109,9 +117,9 @@ function invert({ data, column: { cell, fraction }, across, span, least, colourG
     const slope = ((slopes[k + 3] * f + slopes[k + 2]) * f + slopes[k + 1]) * f + slopes[k];
     const t = ((offsets[k + 3] * f + offsets[k + 2]) * f + offsets[k + 1]) * f + offsets[k] + slope * luma / 255;
     const gain = 1 / Math.min(1, Math.max(least, t)), colour = Math.min(gain, colourGain), shift = luma * (gain - colour);
-    data[at] = r * colour + shift + ar; // a clamped array rounds and holds to 0..255
-    data[at + 1] = g * colour + shift + ag;
-    data[at + 2] = b * colour + shift + ab;
+    data[at] = curve(r * colour + shift + ar); // a clamped array rounds and holds to 0..255
+    data[at + 1] = curve(g * colour + shift + ag);
+    data[at + 2] = curve(b * colour + shift + ab);
   }
 }
 
