@@ -1,6 +1,8 @@
 import json
 import os
 import runpy
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +18,6 @@ import ray
 
 import nedr
 from nedr.album import journal
-from nedr.cli import main as cli
 from nedr.errors import UsageError
 from nedr.inference.dehazer import Dehazer
 
@@ -99,10 +100,12 @@ def test_a_bad_file_is_one_row_and_the_next_run_does_nothing_again(cluster, trip
     assert outcomes(rows(trip, weights)) == again
 
 
-def test_a_folder_run_knows_what_ray_has_done(cluster, trip, weights, capsys):
+def test_a_folder_run_knows_what_ray_has_done(cluster, trip, weights):
     rows(trip, weights)
-    assert cli.main([str(trip / "trip"), "-o", str(trip / "out"), "--weights", weights, "--json"]) == 1
-    told = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    command = [sys.executable, "-m", "nedr", trip / "trip", "-o", trip / "out", "--weights", weights, "--json"]
+    run = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)  # Ray writes into this process's stdout
+    assert run.returncode == 1, run.stderr
+    told = [json.loads(line) for line in run.stdout.splitlines()]
     assert sorted(line["outcome"] for line in told) == ["failed"] + ["skipped"] * 6
     assert outcomes(rows(trip, weights))["1.jpg"] == "skipped"
 
