@@ -79,10 +79,10 @@ def numpy_at_once(image: Array, medium: Medium) -> Array:
     rest = image - (medium.airlight * 255).astype(np.float32)
     luma = sum(rest[..., c] * np.float32(arrays.LUMA[c]) for c in range(3))
     slope = lattice.sample(medium.slope / np.float32(255), height, width)
-    gain = 1 / np.clip(slope * luma + lattice.sample(medium.offset, height, width), medium.floor, 1)
-    colour_gain = np.minimum(gain, 1 / medium.colour_floor)
-    shift = (luma * (gain - colour_gain))[..., None] + (medium.airlight * 255 + 0.5).astype(np.float32)
-    return np.clip(rest * colour_gain[..., None] + shift, 0, 255.25).astype(np.uint8)
+    t = np.clip(slope * luma + lattice.sample(medium.offset, height, width), medium.floor, 1)
+    gain, own = 1 / t, 1 / (t + medium.colour_veil * (1 - t))
+    shift = (luma * (gain - own))[..., None] + (medium.airlight * 255 + 0.5).astype(np.float32)
+    return np.clip(rest * own[..., None] + shift, 0, 255.25).astype(np.uint8)
 
 
 def opencv(medium: Medium, threads: int) -> Kernel:
@@ -98,12 +98,13 @@ def opencv(medium: Medium, threads: int) -> Kernel:
         cv2.subtract(luma, sum(a * w for a, w in zip(airlight, arrays.LUMA, strict=True)), dst=luma)
         t = cv2.multiply(cv2.resize(medium.slope, size, interpolation=cv2.INTER_CUBIC), luma, scale=1 / 255)
         t = cv2.add(t, cv2.resize(medium.offset, size, interpolation=cv2.INTER_CUBIC))
-        gain = cv2.divide(1.0, cv2.min(cv2.max(t, medium.floor), 1.0))
-        colour_gain = cv2.min(gain, 1 / medium.colour_floor)
-        shift = cv2.multiply(luma, cv2.subtract(gain, colour_gain))
+        t = cv2.min(cv2.max(t, medium.floor), 1.0)
+        gain = cv2.divide(1.0, t)
+        own = cv2.divide(1.0, cv2.addWeighted(t, 1 - medium.colour_veil, t, 0, medium.colour_veil))
+        shift = cv2.multiply(luma, cv2.subtract(gain, own))
         planes = []
         for plane, a in zip(cv2.split(image), airlight, strict=True):
-            rest = cv2.multiply(cv2.subtract(plane, a, dtype=cv2.CV_32F), colour_gain)
+            rest = cv2.multiply(cv2.subtract(plane, a, dtype=cv2.CV_32F), own)
             planes.append(cv2.add(cv2.add(rest, shift), a, dtype=cv2.CV_8U))
         return cv2.merge(planes)
 
@@ -124,7 +125,7 @@ def onnx_graph(medium: Medium, shape: tuple[int, ...], threads: int) -> Kernel:
         "weights": np.array(arrays.LUMA, np.float32).reshape(1, 3, 1, 1),
         "floor": np.array(medium.floor, np.float32),
         "one": np.array(1, np.float32),
-        "most": np.array(1 / medium.colour_floor, np.float32),
+        "veil": np.array(medium.colour_veil, np.float32),
         "black": np.array(0, np.float32),
         "white": np.array(255, np.float32),
     }
@@ -139,7 +140,10 @@ def onnx_graph(medium: Medium, shape: tuple[int, ...], threads: int) -> Kernel:
         ("Add", ["guided", "offset"], "raw", {}),
         ("Clip", ["raw", "floor", "one"], "t", {}),
         ("Reciprocal", ["t"], "gain", {}),
-        ("Min", ["gain", "most"], "colour_gain", {}),
+        ("Sub", ["one", "t"], "lost", {}),
+        ("Mul", ["lost", "veil"], "kept", {}),
+        ("Add", ["t", "kept"], "colour_t", {}),
+        ("Reciprocal", ["colour_t"], "colour_gain", {}),
         ("Sub", ["gain", "colour_gain"], "excess", {}),
         ("Mul", ["excess", "luma"], "shift", {}),
         ("Mul", ["rest", "colour_gain"], "scaled", {}),
@@ -172,7 +176,7 @@ def numba(medium: Medium, threads: int) -> Kernel:
 
     compiler.set_num_threads(threads)
     airlight, (red, green, blue) = (medium.airlight * 255).astype(np.float32), arrays.LUMA
-    floor, least = np.float32(medium.floor), np.float32(medium.colour_floor)
+    floor, veil = np.float32(medium.floor), np.float32(medium.colour_veil)
 
     @compiler.njit(parallel=True, fastmath=True)
     def loop(image, cubics, cells, fraction, out):
@@ -185,7 +189,7 @@ def numba(medium: Medium, threads: int) -> Kernel:
                 t = ((offset[3, x] * f + offset[2, x]) * f + offset[1, x]) * f + offset[0, x] + a * luma
                 t = min(max(t, floor), np.float32(1))
                 gain = np.float32(1) / t
-                colour = np.float32(1) / max(t, least)
+                colour = np.float32(1) / (t + veil * (np.float32(1) - t))
                 shift = luma * (gain - colour) + np.float32(0.5)
                 out[y, x, 0] = np.uint8(min(max(r * colour + shift + airlight[0], np.float32(0)), np.float32(255)))
                 out[y, x, 1] = np.uint8(min(max(g * colour + shift + airlight[1], np.float32(0)), np.float32(255)))

@@ -32,7 +32,7 @@ VARIANTS: dict[str, dict[str, object]] = {
     **{f"epsilon {e}": {"epsilon": e} for e in (0.001, 0.003, 0.03)},
     **{f"floor {f}": {"floor": f} for f in (0.05, 0.15, 0.2)},
     "floor not raised by noise": {"floor_limit": 0.1},
-    **{f"colour floor {f}": {"colour_floor": f} for f in (0.05, 0.15, 0.25, 0.3, 0.4)},
+    **{f"colour veil {v}": {"colour_veil": v} for v in (0.0, 0.05, 0.1, 0.15, 0.2)},
     **{f"brighten {b}": {"brighten": b} for b in (0.0, 0.5)},
 }
 

@@ -41,8 +41,8 @@ class Rendering:
     epsilon: luma variance below which the picture does not guide (0.01: contrasts under a tenth of the range).
     floor, floor_limit, noise_limit: t is held so high that the picture's noise, amplified by 1 / t, stays under
         `noise_limit` (of a range of 1), within [floor, floor_limit]; a noiseless picture gets `floor`.
-    colour_floor: the same for a pixel's colour alone, where an error of the airlight's hue, amplified by 1 / t, would
-        tint the sky.
+    colour_veil: share of the veil that stays in a pixel's colour alone, whose transmission is t + colour_veil (1 - t):
+        an error of the airlight's hue, amplified by 1 / t, would tint skies and dense fog.
     brighten: how far the result is brightened where the airlight is dim: a camera had exposed for the haze, not for
         what is left without it. See `HazeField.curve`; 0 leaves the physical inversion as it is.
     """
@@ -53,7 +53,7 @@ class Rendering:
     floor: float = 0.1
     floor_limit: float = 0.25
     noise_limit: float = 0.04
-    colour_floor: float = 0.3
+    colour_veil: float = 0.12
     brighten: float = 1.0
 
     def __post_init__(self) -> None:
@@ -61,8 +61,8 @@ class Rendering:
             raise UsageError(f"guidance must be 'none', 'detail' or 'filter', found {self.guidance!r}")
         if self.radius < 1 or self.epsilon <= 0 or self.noise_limit <= 0:
             raise UsageError("radius must be at least 1, epsilon and noise_limit above 0")
-        if not (0 < self.floor <= self.floor_limit <= 1 and 0 < self.colour_floor <= 1):
-            raise UsageError("floors must satisfy 0 < floor <= floor_limit <= 1 and 0 < colour_floor <= 1")
+        if not (0 < self.floor <= self.floor_limit <= 1 and 0 <= self.colour_veil <= 1):
+            raise UsageError("expected 0 < floor <= floor_limit <= 1 and 0 <= colour_veil <= 1")
         if not 0 <= self.brighten <= 1:
             raise UsageError(f"brighten must lie in [0, 1], found {self.brighten}")
 
@@ -277,9 +277,8 @@ class HazeField:
         if channels == 1:
             weights = np.asarray(arrays.LUMA, np.float32)
             airlight, terms = (weights @ airlight)[None], (weights @ terms)[None]
-        colour_floor = max(self.rendering.colour_floor, self.floor)
         uneven = terms if terms.any() else None
-        return Medium(slope, offset, airlight, uneven, self.floor, colour_floor, self.curve(strength))
+        return Medium(slope, offset, airlight, uneven, self.floor, self.rendering.colour_veil, self.curve(strength))
 
     def guided(self, strength: float = 1.0) -> tuple[Floats | None, Floats]:
         """t^strength as slope * luma + offset, each (h, w) like the lattice; no slope where nothing guides."""

@@ -54,7 +54,8 @@ class Medium:
 
     `slope` (h, w) or None when the picture does not guide t; `offset` (h, w); `airlight` (1,) or (3,) in [0, 1], with
     `terms` (1, TERMS) or (3, TERMS) where it changes over the picture, else None.
-    t is held at `floor` or above, and for the colour of a pixel (its difference from its own luma) at `colour_floor`.
+    t is held at `floor` or above; in the colour of a pixel (its difference from its own luma) a share `colour_veil` of
+    the veil stays: its transmission is t + colour_veil (1 - t).
     `curve` is a and b of what brightens J.
     """
 
@@ -63,7 +64,7 @@ class Medium:
     airlight: Floats
     terms: Floats | None
     floor: float
-    colour_floor: float
+    colour_veil: float
     curve: tuple[float, float] = (1.0, 0.0)
 
     @property
@@ -174,15 +175,18 @@ class Strip:
         """J = A + gain * luma + colour gain * colour, rounded and held to the range, into the target."""
         count, white = self.source.shape[2], peak(self.source)
         luma, t, spare = planes[count : count + 3]
-        gain = np.divide(np.float32(1), t, out=t)
-        colour_gain, shift = gain, None
+        one, shift = np.float32(1), None
         if count == 3:
-            colour_gain = np.clip(gain, np.float32(1), np.float32(1 / self.medium.colour_floor), out=spare)
-            shift, spare = np.multiply(luma, np.subtract(gain, colour_gain, out=gain), out=luma), gain
+            np.multiply(np.subtract(one, t, out=spare), np.float32(self.medium.colour_veil), out=spare)
+            spare += t
+            own, gain = np.divide(one, spare, out=spare), np.divide(one, t, out=t)
+            shift, spare = np.multiply(luma, np.subtract(gain, own, out=gain), out=luma), gain
+        else:
+            own = np.divide(one, t, out=t)
         half = np.float32(0.5 if self.source.dtype.kind == "u" else 0)  # a cast to an integer type drops the fraction
         for c in range(count):
             plane = planes[c]
-            plane *= colour_gain
+            plane *= own
             if shift is not None:
                 plane += shift
             plane += airlight[c]

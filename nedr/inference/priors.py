@@ -72,7 +72,7 @@ def _guided(guide: Floats, plane: Floats, radius: int) -> Floats:
 
 def _field(lattice: Floats, airlight: Floats, *, density: float) -> HazeField:
     """The field of a baseline, rendered as its paper does: the plain inversion, t held at 0.1 and nothing else."""
-    plain = Rendering(floor=T_MIN, colour_floor=T_MIN, brighten=0.0)
+    plain = Rendering(floor=T_MIN, colour_veil=0.0, brighten=0.0)
     return HazeField(lattice=lattice, guide=None, airlight=airlight, density=density, rendering=plain)
 
 

@@ -111,9 +111,9 @@ def cleared(picture: Tensor, medium: Medium) -> Tensor:
     veiled = picture - airlight
     luma = torch.einsum("c,chw->hw", picture.new_tensor(LUMA), veiled)
     t = layers[0] if medium.slope is None else layers[0] + layers[1] * luma
-    gain = 1 / t.clamp(medium.floor, 1)
-    colour_gain = gain.clamp(1, 1 / medium.colour_floor)
-    scene = (veiled * colour_gain + luma * (gain - colour_gain) + airlight).clamp(0, 1)
+    t = t.clamp(medium.floor, 1)
+    gain, own = 1 / t, 1 / (t + medium.colour_veil * (1 - t))
+    scene = (veiled * own + luma * (gain - own) + airlight).clamp(0, 1)
     return scene * (medium.curve[0] - medium.curve[1] * scene)
 
 

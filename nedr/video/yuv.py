@@ -121,7 +121,7 @@ class PlaneDehazer:
         """A plane as shares of its range, with its noise reduced by what dividing by t, one per block, will add."""
         known = float(self._noises[plane].update(np.array([noise], np.float32))[0])
         if plane:
-            t = np.maximum(t, np.float32(field.rendering.colour_floor))
+            t = t + np.float32(field.rendering.colour_veil) * (1 - t)
         scale = 1 / self.coding.span(plane)
         return self._denoisers[plane].settle(values[:, :, None], t, known, scale=scale, threads=self._threads)[:, :, 0]
 
@@ -142,7 +142,7 @@ class PlaneDehazer:
         rows = lattice.along_rows(np.stack(stack), width, 0, width)
         bands, fraction = lattice.bands(height, len(offset), 0, height)
         taps = np.ascontiguousarray(lattice.weights(fraction).T)
-        limit = np.float32(1 / max(field.rendering.colour_floor, field.floor))
+        veil = np.float32(field.rendering.colour_veil)
         a, b = map(np.float32, field.curve(self.strength))
 
         def invert(band: lattice.Band) -> None:
@@ -151,13 +151,14 @@ class PlaneDehazer:
             t = taps[part] @ slope
             t *= levels[0][part]
             t += taps[part] @ offset
-            gain = 1 / np.clip(t, np.float32(field.floor), np.float32(1))
+            np.clip(t, np.float32(field.floor), np.float32(1), out=t)
+            gain, own = 1 / t, 1 / (t + veil * (1 - t))
             slope = np.empty((0, 0), np.float32)
             for plane, (down, across) in enumerate(places):
                 part = slice(*np.searchsorted(down, (band.start, band.stop)))
                 airlight, under = taps[down[part]] @ lights[plane][:, across], down[part] - band.start
                 scene = levels[plane][part] - airlight
-                scene *= np.minimum(gain[under][:, across], limit) if plane else gain
+                scene *= own[under][:, across] if plane else gain
                 scene += airlight
                 scene -= zeros[plane]
                 if plane:

@@ -136,7 +136,7 @@ def _constants(weights: Path) -> dict[str, Any]:
             "floor": rendering.floor,
             "floorLimit": rendering.floor_limit,
             "noiseLimit": rendering.noise_limit,
-            "colourFloor": rendering.colour_floor,
+            "colourVeil": rendering.colour_veil,
             "brighten": rendering.brighten,
         },
         "BORDERS": {

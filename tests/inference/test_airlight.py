@@ -69,7 +69,7 @@ def test_a_turned_field_is_the_turned_pictures(turns):
 @pytest.mark.parametrize("size", [0.04, 0.6])
 def test_every_pixel_is_inverted_with_the_airlight_at_its_place(size):
     """Also where A(x) has to be held in [0, 1]."""
-    field = field_with(terms_of(size=size), colour_floor=0.1)
+    field = field_with(terms_of(size=size), colour_veil=0.0)
     picture = np.random.default_rng(1).random((37, 53, 3), np.float32)
     y, x = ((np.arange(count) + 0.5) / count for count in (37, 53))
     light = field.airlight_at(*np.meshgrid(x, y))

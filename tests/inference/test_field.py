@@ -33,7 +33,7 @@ def eight(values):
     return np.rint(np.clip(values, 0, 1) * 255).astype(np.uint8)
 
 
-PHYSICAL = Rendering(brighten=0.0)
+PHYSICAL = Rendering(brighten=0.0, colour_veil=0.0)
 
 
 def field_of(picture, t, size=(24, 32), airlight=AIRLIGHT, **rendering):
@@ -126,7 +126,7 @@ def test_the_scene_comes_back_when_transmission_and_airlight_are_true():
     y, x = np.mgrid[:96, :128] / 96
     clear = np.stack([0.2 + 0.4 * x / 2, 0.3 + 0.2 * y, 0.5 - 0.2 * x * y], axis=2)
     t = 0.3 + 0.6 * y
-    field = field_of(hazed(clear, t), t, size=(96, 128), guidance="none", colour_floor=0.1)
+    field = field_of(hazed(clear, t), t, size=(96, 128), guidance="none", colour_veil=0.0)
     result = field.apply(hazed(clear, t).astype(np.float32))
     assert np.abs(result - clear).max() < 1e-5
 
@@ -166,7 +166,9 @@ def test_a_result_is_brightened_by_what_the_veil_lacks_of_white(dtype, channels)
         for brighten in (0.5, 1.0):
             k = brighten * (1 - 0.6) * (1 - t)
             expected = (scene + k * scene * (1 - scene)) * white
-            found = replace(field, rendering=Rendering(brighten=brighten)).apply(picture, strength=strength)
+            found = replace(field, rendering=Rendering(brighten=brighten, colour_veil=0.0)).apply(
+                picture, strength=strength
+            )
             assert np.abs(found - expected).max() <= (0.55 if white > 1 else 1e-5)
 
 
@@ -363,20 +365,20 @@ def test_halo_at_a_roof_line():
 
 
 def test_hue_in_a_sky_gradient():
-    """An airlight 0.02 too red and too little blue tints the far sky; the colour floor keeps most of it out."""
+    """An airlight 0.02 too red and too little blue tints the far sky; the colours' veil keeps most of it out."""
     v = np.linspace(0, 1, 240)[:, None] * np.ones((1, 320))
     clear = np.array([0.35, 0.55, 0.9]) * (1 - v[..., None]) + np.array([0.62, 0.75, 0.92]) * v[..., None]
     t, airlight = 0.7 - 0.58 * v, np.array([0.86, 0.88, 0.9])
     picture = eight(hazed(clear, t, airlight))
 
-    def cast(colour_floor):
+    def cast(colour_veil):
         wrong = airlight + np.array([0.02, 0, -0.02])
-        field = field_of(picture / 255, t, airlight=wrong, guidance="none", colour_floor=colour_floor)
+        field = field_of(picture / 255, t, airlight=wrong, guidance="none", colour_veil=colour_veil)
         error = field.apply(picture) / 255 - clear
         return np.abs(error - (error @ LUMA)[..., None]).max()
 
-    assert cast(Rendering().colour_floor) < 0.1
-    assert cast(Rendering().colour_floor) < 0.85 * cast(0.05)
+    assert cast(Rendering().colour_veil) < 0.05
+    assert cast(Rendering().colour_veil) < 0.4 * cast(0.0)
 
 
 @pytest.mark.parametrize("sigma", [0.7, 1.5, 2.5])

@@ -90,7 +90,7 @@ export function apply(image, field, strength, [x0, y0, x1, y1]) {
   const across = positions(width, x0, x1, left, right), down = positions(height, y0, y1, top, bottom);
   const column = places(across, slope.columns), row = places(down, slope.rows), span = within(across), [first, end] = within(down);
   const work = {
-    data, column, across, span, least: floorOf(field), colourGain: 1 / Math.max(RENDERING.colourFloor, floorOf(field)), k: brightening(field, strength),
+    data, column, across, span, least: floorOf(field), k: brightening(field, strength),
   };
   for (let y = first; y < end; y += 1) {
     const [slopes, offsets] = [slope, offset].map((lattice) => line(lattice, row.cell[y], row.fraction[y]));
@@ -107,8 +107,8 @@ function lights({ airlight, terms }, y) {
   });
 }
 
-// J = (I - A) / t + A along a row, brightened by k; t is held at `least`, and for a pixel's colour its gain at `colourGain`.
-function invert({ data, column: { cell, fraction }, across, span, least, colourGain, k: bright }, slopes, offsets, [[r0, r1, r2], [g0, g1, g2], [b0, b1, b2]], start) {
+// J = (I - A) / t + A along a row, brightened by k; t is held at `least`, and some of the veil stays in a pixel's colour.
+function invert({ data, column: { cell, fraction }, across, span, least, k: bright }, slopes, offsets, [[r0, r1, r2], [g0, g1, g2], [b0, b1, b2]], start) {
   const [lr, lg, lb] = LUMA, curve = (value) => { const scene = Math.min(255, Math.max(0, value)); return scene * (1 + bright - bright * scene / 255); };
   for (let x = span[0], at = start + 4 * span[0]; x < span[1]; x += 1, at += 4) {
     const k = 4 * (cell[x] + 1), f = fraction[x], p = 2 * across[x] - 1;
@@ -116,7 +116,7 @@ function invert({ data, column: { cell, fraction }, across, span, least, colourG
     const r = data[at] - ar, g = data[at + 1] - ag, b = data[at + 2] - ab, luma = lr * r + lg * g + lb * b;
     const slope = ((slopes[k + 3] * f + slopes[k + 2]) * f + slopes[k + 1]) * f + slopes[k];
     const t = ((offsets[k + 3] * f + offsets[k + 2]) * f + offsets[k + 1]) * f + offsets[k] + slope * luma / 255;
-    const gain = 1 / Math.min(1, Math.max(least, t)), colour = Math.min(gain, colourGain), shift = luma * (gain - colour);
+    const passed = Math.min(1, Math.max(least, t)), gain = 1 / passed, colour = 1 / (passed + RENDERING.colourVeil * (1 - passed)), shift = luma * (gain - colour);
     data[at] = curve(r * colour + shift + ar); // a clamped array rounds and holds to 0..255
     data[at + 1] = curve(g * colour + shift + ag);
     data[at + 2] = curve(b * colour + shift + ab);
