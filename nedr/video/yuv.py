@@ -142,8 +142,7 @@ class PlaneDehazer:
         rows = lattice.along_rows(np.stack(stack), width, 0, width)
         bands, fraction = lattice.bands(height, len(offset), 0, height)
         taps = np.ascontiguousarray(lattice.weights(fraction).T)
-        veil = np.float32(field.rendering.colour_veil)
-        a, b = map(np.float32, field.curve(self.strength))
+        veil, curve = np.float32(field.rendering.colour_veil), field.curve(self.strength)
 
         def invert(band: lattice.Band) -> None:
             offset, slope, *lights = rows[:, band.cell + 1 : band.cell + 5]
@@ -153,7 +152,6 @@ class PlaneDehazer:
             t += taps[part] @ offset
             np.clip(t, np.float32(field.floor), np.float32(1), out=t)
             gain, own = 1 / t, 1 / (t + veil * (1 - t))
-            slope = np.empty((0, 0), np.float32)
             for plane, (down, across) in enumerate(places):
                 part = slice(*np.searchsorted(down, (band.start, band.stop)))
                 airlight, under = taps[down[part]] @ lights[plane][:, across], down[part] - band.start
@@ -161,12 +159,10 @@ class PlaneDehazer:
                 scene *= own[under][:, across] if plane else gain
                 scene += airlight
                 scene -= zeros[plane]
-                if plane:
-                    scene *= slope[under][:, across]
+                if plane == 0:
+                    slope = _brighten(scene, curve)
                 else:
-                    np.clip(scene, np.float32(0), np.float32(1), out=scene)
-                    slope = a - 2 * b * scene
-                    scene *= a - b * scene
+                    scene *= slope[under][:, across]
                 scene += zeros[plane]
                 self._encode(plane, scene, out[plane][part])
 
@@ -179,6 +175,15 @@ class PlaneDehazer:
         scene += np.float32(0.5)
         np.clip(scene, np.float32(low), np.float32(high + 0.25), out=scene)
         np.copyto(out, scene, casting="unsafe")
+
+
+def _brighten(luma: Floats, curve: tuple[float, float]) -> Floats:
+    """Holds brightness to the range and takes the curve J (a - b J) of it, in place; returns its slope there."""
+    a, b = map(np.float32, curve)
+    np.clip(luma, np.float32(0), np.float32(1), out=luma)
+    slope = a - 2 * b * luma
+    luma *= a - b * luma
+    return slope
 
 
 def _steps(luma: Array, values: Array) -> tuple[int, int]:
