@@ -216,7 +216,7 @@ class HazeField:
 
         image: (H, W), (H, W, 1), (H, W, 3) or (H, W, 4), uint8, uint16, float32 or float64 in [0, 1], any resolution;
             the result has its shape and type, alpha untouched.
-        strength: 0 gives the very same pixels, 1 the physical inversion, up to 1.5; it scales the density.
+        strength: 0 gives the very same pixels, 1 removes the haze that was found, up to 1.5; it scales the density.
         region, full: (x0, y0, x1, y1) and (height, width) say that `image` is that crop of the whole picture; the
             result is bit for bit that crop of the whole result.
         Raises ImageError for anything that is not a picture or does not fit its region, UsageError for an invalid

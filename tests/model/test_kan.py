@@ -65,19 +65,12 @@ def test_kan_cid_keeps_the_shape_of_the_smallest_map():
     assert KANCID(4)(torch.randn(2, 4, 1, 2)).shape == (2, 4, 1, 2)
 
 
-def test_kan_cid_without_the_way_around_hears_only_the_depthwise_convolution():
+@pytest.mark.parametrize("on", [True, False])
+def test_kan_cid_with_and_without_what_is_not_published(on):
+    """Without the way around it hears only the depthwise convolution; without normalisation, the channels' level."""
     torch.manual_seed(0)
-    x = torch.randn(2, 4, 8, 8)
-    for residual in (True, False):
-        block = KANCID(4, residual=residual)
+    x, around, norm = torch.randn(2, 4, 8, 8), KANCID(4, residual=on), KANCID(4, norm=on)
+    for block in (around, norm):
         torch.nn.init.zeros_(block.channel_independent.weight)
-        assert (block(x).std(dim=(-2, -1)).max() > 1e-3) == residual
-
-
-def test_kan_cid_without_normalisation_hears_the_level_of_its_channels():
-    torch.manual_seed(0)
-    x = torch.randn(2, 4, 8, 8)
-    for norm in (True, False):
-        block = KANCID(4, norm=norm)
-        torch.nn.init.zeros_(block.channel_independent.weight)
-        assert torch.allclose(block(x + 3.0), block(x), atol=1e-5) == norm
+    assert (around(x).std(dim=(-2, -1)).max() > 1e-3) == on
+    assert torch.allclose(norm(x + 3.0), norm(x), atol=1e-5) == on

@@ -89,9 +89,7 @@ export function apply(image, field, strength, [x0, y0, x1, y1]) {
   const { width, height, data } = image, { slope, offset } = medium(field, strength), [left, top, right, bottom] = field.box;
   const across = positions(width, x0, x1, left, right), down = positions(height, y0, y1, top, bottom);
   const column = places(across, slope.columns), row = places(down, slope.rows), span = within(across), [first, end] = within(down);
-  const work = {
-    data, column, across, span, least: floorOf(field), k: brightening(field, strength),
-  };
+  const work = { data, column, across, span, least: floorOf(field), k: brightening(field, strength) };
   for (let y = first; y < end; y += 1) {
     const [slopes, offsets] = [slope, offset].map((lattice) => line(lattice, row.cell[y], row.fraction[y]));
     invert(work, slopes, offsets, lights(field, 2 * down[y] - 1), 4 * y * width);
