@@ -31,6 +31,7 @@ class Dice:
         self.batch, self.device = batch, device
         number = int(np.random.SeedSequence(seed).generate_state(1, np.uint64)[0] >> np.uint64(1))
         self.generator = torch.Generator(device).manual_seed(number)
+        self.host = np.random.default_rng(seed)
 
     def uniform(self, low: float, high: float, *shape: int) -> Tensor:
         """(B, *shape), between the bounds."""
@@ -48,6 +49,10 @@ class Dice:
     def index(self, count: int) -> Tensor:
         """(B,), from 0 to count - 1."""
         return torch.randint(count, (self.batch,), generator=self.generator, device=self.device)
+
+    def number(self, count: int) -> int:
+        """One number for the whole batch, from 0 to count - 1: no waiting for the device, unlike `index`."""
+        return int(self.host.integers(count))
 
 
 @dataclass(frozen=True)
@@ -249,7 +254,7 @@ def draw_haze(depth: Tensor, config: HazeConfig, dice: Dice, *, fog: Tensor, une
     density = torch.where(fog, dice.uniform(1.5, 5.0), usual)
     optical = density * depth
     octaves, patchy = dice.chance(0.6), dice.chance(config.patchy) & uneven
-    thick = torch.where(octaves, octave_noise(depth, dice), smooth_noise(depth, dice, int(dice.index(6)[0]) + 3))
+    thick = torch.where(octaves, octave_noise(depth, dice), smooth_noise(depth, dice, dice.number(6) + 3))
     added = dice.uniform(0.0, 1.0) * torch.where(octaves, 1.2, 0.6)
     optical = torch.where(patchy, optical * (0.3 + 1.4 * thick) + added * thick, optical)
     none = dice.chance(config.clear)
@@ -265,7 +270,7 @@ def smooth_noise(like: Tensor, dice: Dice, cells: int) -> Tensor:
 
 def octave_noise(like: Tensor, dice: Dice) -> Tensor:
     """`synthesis.octave_noise` on a batch."""
-    cells, persistence = int(dice.index(3)[0]) + 2, dice.uniform(0.35, 0.7)
+    cells, persistence = dice.number(3) + 2, dice.uniform(0.35, 0.7)
     total = torch.stack([smooth_noise(like, dice, cells * 2**i) * persistence**i for i in range(4)]).sum(0)
     low, high = (extreme(total, dim=(2, 3), keepdim=True) for extreme in (torch.amin, torch.amax))
     return (total - low) / (high - low).clamp_min(1e-6)
@@ -302,7 +307,7 @@ def uneven_light(airlight: Tensor, height: int, width: int, dice: Dice) -> Tenso
     above = -y * torch.where(dice.chance(0.75), 1.0, -1.0) + 0.3 * dice.uniform(-1.0, 1.0) * x
     away = torch.hypot(x - dice.uniform(-1.2, 1.2), (y - dice.uniform(-1.2, 0.8)) * height / width)
     lamp = 2.0 * torch.exp(-(away / dice.uniform(0.6, 1.6)).square()) - 0.7
-    uneven = 2.0 * smooth_noise(side, dice, int(dice.index(3)[0]) + 2) - 1.0
+    uneven = 2.0 * smooth_noise(side, dice, dice.number(3) + 2) - 1.0
     shape = torch.where(kind < 0.35, side, torch.where(kind < 0.6, above, torch.where(kind < 0.85, lamp, uneven)))
     shape = shape - shape.mean(dim=(2, 3), keepdim=True)
     tint = torch.where(dice.chance(0.4), 0.25 * dice.normal(3, 1, 1), 0.0)
