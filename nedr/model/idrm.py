@@ -110,7 +110,8 @@ class IDRM(nn.Module):
 
 def _offsets(grid: Tensor, count: Size, axis: int) -> tuple[Tensor, Tensor, Tensor]:
     """Of `count` query rows or columns: index of the cell before each (in padded cells), offset from it, cell size."""
-    size = torch.as_tensor(grid.shape[axis] / count, dtype=grid.dtype, device=grid.device)
+    ratio = grid.shape[axis] / count
+    size = ratio.to(grid.dtype) if isinstance(ratio, Tensor) else grid.new_full((), ratio)
     position = (numbers(count, grid) + 0.5) * size - 0.5
     lower = position.floor()
     return (lower + 1.0).long(), position - lower, size

@@ -7,10 +7,10 @@ from torch.nn import functional as F
 from nedr.model.kan import BASES, KANLinear
 
 
-def bounce(size: int, pad: int) -> Tensor:
+def bounce(size: int, pad: int, device: torch.device | None = None) -> Tensor:
     """Indices that reflect a line of `size` cells outwards by `pad`, back and forth where `pad` exceeds the line."""
     period = max(2 * (size - 1), 1)
-    folded = torch.arange(-pad, size + pad) % period
+    folded = torch.arange(-pad, size + pad, device=device) % period
     return torch.minimum(folded, period - folded)
 
 
@@ -19,8 +19,8 @@ def reflect_pad(x: Tensor, pad: int) -> Tensor:
     height, width = x.shape[-2:]
     if min(height, width) > pad:
         return F.pad(x, (pad, pad, pad, pad), mode="reflect")
-    rows = x.index_select(-2, bounce(height, pad).to(x.device))
-    return rows.index_select(-1, bounce(width, pad).to(x.device))
+    rows = x.index_select(-2, bounce(height, pad, x.device))
+    return rows.index_select(-1, bounce(width, pad, x.device))
 
 
 class KANCID(nn.Module):

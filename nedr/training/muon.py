@@ -25,7 +25,7 @@ def orthogonal(matrix: Tensor) -> Tensor:
     x = x / x.norm().clamp_min(1e-7)
     for _ in range(ITERATIONS):
         square = x @ x.T
-        x = a * x + (b * square + c * square @ square) @ x
+        x = torch.addmm(x, torch.addmm(square, square, square, beta=b, alpha=c), x, beta=a)
     return x if matrix.shape[0] <= matrix.shape[1] else x.T
 
 
@@ -45,14 +45,14 @@ class Muon(AdamW):
                     self._move(parameter, parameter.grad, group["lr"], group["weight_decay"])
         return loss
 
-    def _move(self, parameter: nn.Parameter, gradient: Tensor, rate: float, decay: float) -> None:
+    def _move(self, parameter: nn.Parameter, gradient: Tensor, rate: float | Tensor, decay: float) -> None:
         state = self.state[parameter]
         if not state:
             state["step"], state["momentum"] = torch.zeros(()), torch.zeros_like(gradient)
         state["momentum"].lerp_(gradient, 1.0 - MOMENTUM)
         update = orthogonal(gradient.lerp(state["momentum"], MOMENTUM).flatten(1))
         scale = RMS * max(update.shape) ** 0.5
-        parameter.mul_(1.0 - rate * decay).add_(update.view(parameter.shape), alpha=-rate * scale)
+        parameter.mul_(1.0 - rate * decay).sub_(update.view(parameter.shape) * (rate * scale))
 
 
 def is_kernel(parameter: Tensor) -> bool:
