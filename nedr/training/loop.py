@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
 from lightning_fabric import Fabric
 from torch import Tensor
 
@@ -13,6 +14,7 @@ from nedr.errors import NedrError, UsageError
 from nedr.model.nedr import NeDR
 from nedr.training.alive import dead_units, shares
 from nedr.training.config import Paths, TrainConfig
+from nedr.training.graphs import RecordedSteps
 from nedr.training.stream import batches, packed_samples
 from nedr.training.unpaired import UnpairedRun
 from nedr.training.validation import Validation
@@ -38,12 +40,14 @@ def fit(
     force: bool = False,
     minutes: float = math.inf,
     compiled: bool = False,
+    graphs: bool = False,
 ) -> Path:
     """Train, resuming from a checkpoint in `paths.out` if there is one; return the file of the averaged weights.
 
     Logs every term, the throughput, validation PSNR per set and picture grids to TensorBoard under `paths.out`.
     force: resume even if the checkpoint's run had other settings, such as the seed, a loss or a rate.
     minutes: stop after this time, with a checkpoint from which the same call resumes. compiled: `torch.compile` first.
+    graphs: record every kind of step once and launch it as a CUDA graph from then on (`RecordedSteps`).
 
     Raises UsageError for unusable pictures or configuration and for a checkpoint with other settings, NedrError when
     training diverges or ends in a state that is not worth keeping.
@@ -52,19 +56,22 @@ def fit(
     from tqdm import tqdm
 
     fabric = fabric or Fabric(accelerator="cpu", devices=1)
+    if fabric.device.type == "cuda":
+        torch.set_float32_matmul_precision("high")  # TF32, as convolutions have it anyway
     run = begin(config, paths, fabric)
     if (paths.out / CHECKPOINT).exists():
         run.resume(paths.out / CHECKPOINT, force=force)
     validation = Validation(paths.validation) if paths.validation else None
     if compiled:
         compile_network(run.model)
+    advance = RecordedSteps(run).advance if graphs else run.advance
     loader = stream(run)
     with SummaryWriter(str(paths.out / "log")) as log:
         shown = progress and fabric.is_global_zero
         bar = tqdm(loader, initial=run.step, total=config.optim.steps, disable=not shown, unit="step", mininterval=5)
         began, first = time.monotonic(), run.step
         for batch in bar:
-            terms = run.advance(batch)
+            terms = advance(batch)
             if run.step % config.log.scalars == 0:
                 speed = (run.step - first) * config.data.batch / (time.monotonic() - began)
                 bar.set_postfix(loss=f"{log_terms(run, terms, speed, log):.4f}", refresh=False)

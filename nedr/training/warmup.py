@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -36,6 +36,7 @@ from nedr.training.validation import picture_grid
 
 CHECKPOINT = "checkpoint.pt"
 WEIGHTS = "weights.safetensors"
+CHECKED = 20  # every so many steps on an accelerator, which would otherwise wait, the loss must be finite
 
 Module = TypeVar("Module", bound=nn.Module)
 
@@ -46,6 +47,11 @@ def rate_factor(step: int, config: OptimConfig) -> float:
         return (step + 1) / config.warm
     left = config.steps - step
     return 1.0 if left >= config.decay else 0.5 - 0.5 * math.cos(math.pi * left / config.decay)
+
+
+def rate_of(group: Mapping[str, Any], config: OptimConfig) -> float:
+    """The full learning rate of a group of parameters, as `build_optimizer` marks them."""
+    return config.encoder_rate if group.get("encoder") else config.muon_rate if group.get("muon") else config.rate
 
 
 def build_model(config: NeDRConfig, init: Path | None) -> NeDR:
@@ -129,13 +135,25 @@ class Run:
         elif config.optim.revive:
             revive(self.model, first_views(config, paths).to(self.fabric.device))
         self.average = AveragedModel(self.model, multi_avg_fn=get_ema_multi_avg_fn(config.optim.ema))  # type: ignore[no-untyped-call]
+        self.model.grid = self.reduced(self.model.grid)  # type: ignore[method-assign]
         self.optimizer = self.ready(build_optimizer(self.model, config.optim))
         self.step = 0
         self.saved: int | None = None  # the step that the files are from
+        self.total = torch.zeros(())  # the loss of the last step
 
     def placed(self, module: Module) -> Module:
         """A network on the run's device, in the memory format that suits convolutions."""
         return module.to(self.fabric.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+
+    def reduced(self, grid: Callable[[Tensor], tuple[Tensor, Tensor]]) -> Callable[[Tensor], tuple[Tensor, Tensor]]:
+        """`NeDR.grid` in the run's precision: t and A, which need more than the 8 bits of bfloat16, follow in 32."""
+
+        def computed(view: Tensor) -> tuple[Tensor, Tensor]:
+            with self.fabric.autocast():
+                coarse, pooled = grid(view)
+            return coarse.float(), pooled.float()
+
+        return computed
 
     def ready(self, optimizer: torch.optim.Optimizer) -> torch.optim.Optimizer:
         """An optimizer that steps in the run's precision."""
@@ -192,8 +210,7 @@ class Run:
     def advance(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """One optimiser step; returns every term and their total. Raises NedrError when the loss is not finite."""
         self.learning()
-        with self.fabric.autocast():
-            terms = warmup_losses(self.model, batch, self.config.loss, self.lattice(batch))
+        terms = warmup_losses(self.model, batch, self.config.loss, self.lattice(batch))
         total = self.descend(terms, self.optimizer, self.model)
         self.advanced(batch)
         return {"total": total, **terms}
@@ -213,21 +230,26 @@ class Run:
     ) -> Tensor:
         """Move `modules` down the sum of `terms`, at `scale` times the run's rates; return the sum."""
         total = torch.stack(list(terms.values())).sum()
-        if not torch.isfinite(total):
-            raise NedrError(
-                f"the loss is {total.item()} at step {self.step}: the last checkpoint is still good; lower the rate"
-            )
+        self.total = total.detach()
+        if total.device.type == "cpu" or self.step % CHECKED == 0:
+            self.require_finite()
         optim, factor = self.config.optim, scale * rate_factor(self.step, self.config.optim)
         for group in optimizer.param_groups:
-            rate = optim.encoder_rate if group.get("encoder") else optim.muon_rate if group.get("muon") else optim.rate
-            group["lr"] = rate * factor
+            group["lr"] = rate_of(group, optim) * factor
         optimizer.zero_grad()
         self.fabric.backward(total)
         share_gradients(self.fabric, modules)
         together = nn.ModuleList(modules)
         self.fabric.clip_gradients(together, optimizer, max_norm=optim.clip, error_if_nonfinite=False)
         optimizer.step()
-        return total.detach()
+        return self.total
+
+    def require_finite(self) -> None:
+        """Raise NedrError when the last loss is not finite. One that is not leaves weights that never recover."""
+        if not torch.isfinite(self.total):
+            raise NedrError(
+                f"the loss is {self.total.item()} at step {self.step}: the last checkpoint is still good; lower the rate"
+            )
 
     def advanced(self, batch: dict[str, Tensor]) -> None:
         """Finish a step: update the averaged weights, count the views."""
@@ -245,7 +267,8 @@ class Run:
         return "views: hazy, result, truth, transmission", picture_grid(self.averaged, batch["hazy"], batch["clear"])
 
     def save(self) -> None:
-        """Write the checkpoint, and the averaged weights as a publishable file."""
+        """Write the checkpoint, and the averaged weights as a publishable file. Raises NedrError for a diverged run."""
+        self.require_finite()
         if self.fabric.is_global_zero:
             save_checkpoint(self.paths.out / CHECKPOINT, self.state())
             save_weights(self.averaged, self.paths.out / WEIGHTS, views=self.views)

@@ -10,15 +10,18 @@ from PIL import Image
 torch = pytest.importorskip("torch")
 pytest.importorskip("lightning_fabric")
 
+from lightning_fabric import Fabric  # noqa: E402
+
 from nedr.cli.main import main  # noqa: E402
 from nedr.errors import NedrError, UsageError  # noqa: E402
-from nedr.training import loop, packed  # noqa: E402
+from nedr.training import graphs, loop, packed  # noqa: E402
 from nedr.training.checkpoint import load_checkpoint, views_of  # noqa: E402
 from nedr.training.config import LogConfig, OptimConfig, Paths, TrainConfig, UnpairedConfig  # noqa: E402
 from nedr.training.data import DataConfig, held_out, read_rgb  # noqa: E402
 from nedr.training.device_haze import DeviceHaze, labelled_depth, view_grid  # noqa: E402
+from nedr.training.graphs import RecordedSteps, draw_recorded_lattice  # noqa: E402
 from nedr.training.jpeg import compressed  # noqa: E402
-from nedr.training.stream import samples  # noqa: E402
+from nedr.training.stream import packed_samples, samples  # noqa: E402
 from nedr.training.synthesis import HazeConfig  # noqa: E402
 from nedr.training.warmup import CHECKPOINT, compact  # noqa: E402
 
@@ -225,11 +228,12 @@ def test_jpeg_artefacts_are_those_of_jpeg(folders, quality):
     assert (found[1] - batch[1]).abs().mean() > (found[0] - batch[0]).abs().mean()  # each with its own quality
 
 
-def test_twenty_steps_in_two_pieces(config, file, tmp_path):
+@pytest.mark.parametrize("graphs", [False, True])
+def test_twenty_steps_in_two_pieces(config, file, tmp_path, graphs):
     paths = Paths(tmp_path / "run", packed=file)
-    weights = loop.fit(config, paths, progress=False, minutes=0.0)  # a piece ends after the step that is at work
+    weights = loop.fit(config, paths, progress=False, minutes=0.0, graphs=graphs)  # ends after the step at work
     assert load_checkpoint(paths.out / CHECKPOINT)["step"] == 1
-    loop.fit(config, paths, progress=False)
+    loop.fit(config, paths, progress=False, graphs=graphs)
     state = load_checkpoint(paths.out / CHECKPOINT)
     assert state["step"] == 20
     assert views_of(weights) == {"warm-up 64x96": 160}
@@ -265,3 +269,45 @@ def test_the_command_packs_and_says_how_much(folders, tmp_path, capsys):
     assert "6 pictures" in capsys.readouterr().out
     assert main(call) == 2
     assert "exists" in capsys.readouterr().err
+
+
+def begun(config, file, out):
+    torch.manual_seed(0)
+    return loop.begin(config, Paths(out, packed=file), Fabric(accelerator="cpu", devices=1))
+
+
+def test_recorded_steps_learn_what_ordinary_ones_do(config, file, tmp_path, monkeypatch):
+    """Same samples, same lattices: the same losses, weights and averages, and the same counts."""
+    ordinary, run, untouched = (begun(config, file, tmp_path) for _ in range(3))
+    monkeypatch.setattr("nedr.training.warmup.draw_lattice", draw_recorded_lattice)
+    steps, samples = RecordedSteps(run), packed_samples(config, file, torch.device("cpu"))
+    for step in range(6):
+        batch = samples.batch(step)
+        expected, found = ordinary.advance(batch), steps.advance(batch)
+        assert found.keys() == expected.keys()
+        torch.testing.assert_close(found["total"], expected["total"], rtol=1e-4, atol=1e-5)
+    for name in ("model", "averaged"):
+        ours, theirs, start = (getattr(each, name).state_dict() for each in (run, ordinary, untouched))
+        apart, moved = (
+            torch.cat([(a[key] - theirs[key]).flatten().float() for key in theirs]).norm() for a in (ours, start)
+        )
+        assert apart < 0.02 * moved  # rounding, which AdamW enlarges where gradients are next to nothing
+    assert (run.step, run.views) == (ordinary.step, ordinary.views)
+    assert run.average.n_averaged == ordinary.average.n_averaged
+
+
+def test_a_size_of_view_has_few_lattices_and_different_sizes_have_different_ones():
+    sizes = [torch.Size((2, 3, 96, 128)), torch.Size((2, 3, 128, 192))]
+    drawn = [{draw_recorded_lattice(size, (2.0, 8.0), 1, step) for step in range(200)} for size in sizes]
+    for size, lattices in zip(sizes, drawn, strict=True):
+        assert len(lattices) == graphs.LATTICES
+        strides = sorted(size[-2] / lattice[0] for lattice in lattices)
+        assert 1.9 < strides[0] < 3.0 < 5.0 < strides[-1] < 8.4
+    assert {h / 96 for h, _ in drawn[0]}.isdisjoint({h / 128 for h, _ in drawn[1]})
+
+
+@pytest.mark.parametrize("change", [{"encoder_every": 2}, {"frozen": 3}])
+def test_an_encoder_that_rests_cannot_be_recorded(config, file, tmp_path, change):
+    optim = OptimConfig(**dataclasses.asdict(config.optim) | change)
+    with pytest.raises(UsageError, match="encoder_every=1"):
+        RecordedSteps(begun(dataclasses.replace(config, optim=optim), file, tmp_path))
