@@ -21,7 +21,7 @@ Work = Callable[[], Any]
 
 
 def draw_recorded_lattice(view: torch.Size, strides: tuple[float, float], seed: int, step: int) -> tuple[int, int]:
-    """`warmup.draw_lattice` among few: each size of view (B, 3, H, W) has LATTICES strides of its own, spread evenly."""
+    """`warmup.draw_lattice` among few: every size of view (B, 3, H, W) has LATTICES strides of its own."""
     height, width = view[-2:]
     shift = np.random.default_rng([seed, 8, height, width]).random()
     place = (np.random.default_rng([seed, 4, step]).integers(LATTICES) + shift) / LATTICES
@@ -43,14 +43,15 @@ class RecordedSteps:
                 f"and optim.frozen=0, found {run.stage} with {optim.encoder_every} and {optim.frozen}"
             )
         run.learning()
-        self.parameters = [p for p in run.model.parameters() if p.requires_grad]
+        self.parameters: list[Tensor] = [p for p in run.model.parameters() if p.requires_grad]
         self.averages = [p.detach() for p in run.averaged.parameters() if p.requires_grad]
-        for parameter in self.parameters:
-            parameter.grad = torch.zeros_like(parameter)
+        self.gradients = [torch.zeros_like(p) for p in self.parameters]
+        for parameter, gradient in zip(self.parameters, self.gradients, strict=True):
+            parameter.grad = gradient
         cuda = self.device.type == "cuda"
         for group in run.optimizer.param_groups:
             group["lr"], group["capturable"] = torch.zeros((), device=self.device), cuda
-        self.stream = torch.cuda.Stream() if cuda else None
+        self.stream = torch.cuda.Stream() if cuda else None  # type: ignore[no-untyped-call]
         self.shared = torch.cuda.graph_pool_handle() if cuda else None  # what `learn` needs, one size at a time
         self.inputs: dict[torch.Size, Terms] = {}
         self.works: dict[Any, Work] = {}
@@ -107,7 +108,7 @@ class RecordedSteps:
 
     def learn(self, batch: Terms, lattice: tuple[int, int]) -> Terms:
         """Forwards and backwards: every term of the loss, and the gradients where they always lie."""
-        torch._foreach_zero_([p.grad for p in self.parameters])
+        torch._foreach_zero_(self.gradients)
         terms = warmup_losses(self.run.model, batch, self.run.config.loss, lattice)
         total = torch.stack(list(terms.values())).sum()
         self.run.fabric.backward(total)

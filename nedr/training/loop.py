@@ -56,15 +56,11 @@ def fit(
     from tqdm import tqdm
 
     fabric = fabric or Fabric(accelerator="cpu", devices=1)
-    if fabric.device.type == "cuda":
-        torch.set_float32_matmul_precision("high")  # TF32, as convolutions have it anyway
     run = begin(config, paths, fabric)
     if (paths.out / CHECKPOINT).exists():
         run.resume(paths.out / CHECKPOINT, force=force)
     validation = Validation(paths.validation) if paths.validation else None
-    if compiled:
-        compile_network(run.model)
-    advance = RecordedSteps(run).advance if graphs else run.advance
+    advance = stepping(run, compiled=compiled, graphs=graphs)
     loader = stream(run)
     with SummaryWriter(str(paths.out / "log")) as log:
         shown = progress and fabric.is_global_zero
@@ -79,6 +75,15 @@ def fit(
             if time.monotonic() - began > 60 * minutes:
                 break
     return finished(run)
+
+
+def stepping(run: Run, *, compiled: bool, graphs: bool) -> Callable[[dict[str, Tensor]], dict[str, Tensor]]:
+    """What advances a run by one step, made fast as asked for."""
+    if run.fabric.device.type == "cuda":
+        torch.set_float32_matmul_precision("high")  # TF32, as convolutions have it anyway
+    if compiled:
+        compile_network(run.model)
+    return RecordedSteps(run).advance if graphs else run.advance
 
 
 def compile_network(model: NeDR, backend: str | Callable[..., Any] = "inductor") -> None:

@@ -135,7 +135,7 @@ class Run:
         elif config.optim.revive:
             revive(self.model, first_views(config, paths).to(self.fabric.device))
         self.average = AveragedModel(self.model, multi_avg_fn=get_ema_multi_avg_fn(config.optim.ema))  # type: ignore[no-untyped-call]
-        self.model.grid = self.reduced(self.model.grid)  # type: ignore[method-assign]
+        self.model.grid = self.reduced(self.model.grid)  # type: ignore[method-assign, assignment]
         self.optimizer = self.ready(build_optimizer(self.model, config.optim))
         self.step = 0
         self.saved: int | None = None  # the step that the files are from
@@ -248,7 +248,8 @@ class Run:
         """Raise NedrError when the last loss is not finite. One that is not leaves weights that never recover."""
         if not torch.isfinite(self.total):
             raise NedrError(
-                f"the loss is {self.total.item()} at step {self.step}: the last checkpoint is still good; lower the rate"
+                f"the loss is {self.total.item()} at step {self.step}: the last checkpoint is still good; "
+                "lower the rate"
             )
 
     def advanced(self, batch: dict[str, Tensor]) -> None:

