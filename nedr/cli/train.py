@@ -30,7 +30,7 @@ def _train_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--packed", type=Path, metavar="FILE.npz", help="of `nedr pack`, in place of folders")
     parser.add_argument("--minutes", type=float, default=math.inf, help="stop after MINUTES; the same call goes on")
     parser.add_argument("--compile", action="store_true", help="compile the network, for each size of view: slow")
-    parser.add_argument("--graphs", action="store_true", help="launch steps as CUDA graphs, three times as fast")
+    parser.add_argument("--graphs", action="store_true", help="launch steps as CUDA graphs: more views a second")
     parser.add_argument("--force", action="store_true", help="resume although seed, losses, rates or others changed")
     parser.add_argument("--threads", type=words.count, help="how many one process uses at most (one per core)")
     parser.add_argument(

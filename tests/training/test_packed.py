@@ -296,6 +296,17 @@ def test_recorded_steps_learn_what_ordinary_ones_do(config, file, tmp_path, monk
     assert run.average.n_averaged == ordinary.average.n_averaged
 
 
+def test_bf16_is_for_the_grid_alone(config, file, tmp_path):
+    """E' is computed in 8 bits and handed on in single precision, in which t, A and the losses follow."""
+    fabric = Fabric(accelerator="cpu", devices=1, precision="bf16-mixed")
+    run = loop.begin(config, Paths(tmp_path, packed=file), fabric)
+    batch = packed_samples(config, file, CPU).batch(0)
+    with torch.no_grad():
+        rounded, exact = run.model.grid(batch["hazy"])[0], type(run.model).grid(run.model, batch["hazy"])[0]
+    assert 0.0005 < (rounded - exact).norm() / exact.norm() < 0.1
+    assert {value.dtype for value in (rounded, *run.advance(batch).values())} == {torch.float32}
+
+
 def test_a_size_of_view_has_few_lattices_and_different_sizes_have_different_ones():
     sizes = [torch.Size((2, 3, 96, 128)), torch.Size((2, 3, 128, 192))]
     drawn = [{draw_recorded_lattice(size, (2.0, 8.0), 1, step) for step in range(200)} for size in sizes]
