@@ -53,9 +53,11 @@ def test_a_still_scene_flickers_no_more_than_the_clear_one(dehazer):
 
 
 def test_the_haze_goes_as_it_does_in_a_photograph(dehazer):
+    """Frames differ by their noise alone, and what it does to one photograph's estimate, others undo in the mean."""
     hazy, _ = clip(*scene("temple"), 12)
-    video, photo = list(VideoDehazer(dehazer)(hazy))[-1], dehazer.dehaze(hazy[-1])
-    assert np.abs(video.mean(axis=(0, 1)) - photo.mean(axis=(0, 1))).max() < 2
+    video, photos = list(VideoDehazer(dehazer)(hazy))[-1], [dehazer.dehaze(frame) for frame in hazy]
+    photo = photos[-1]
+    assert np.abs(video.mean(axis=(0, 1)) - np.mean(photos, axis=(0, 1, 2))).max() < 1
     removed = np.abs(photo.astype(int) - hazy[-1]).mean()
     assert removed > 10
     assert np.abs(video.astype(int) - photo).mean() < removed / 3
