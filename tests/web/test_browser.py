@@ -256,6 +256,8 @@ def test_the_slider_moves_by_mouse_and_keyboard_and_hold_shows_before(page):
     page.mouse.move(box["x"] + box["width"] / 4, box["y"] + 50)
     page.mouse.up()
     assert line_at(page) == pytest.approx(25, abs=1)
+    if SHOTS:
+        eventually(page, lambda: page.inner_text("#clipping") != "")  # counted on what the picture is to show
     shoot(page, "result")
     page.focus("#split")
     page.keyboard.press("ArrowRight")
@@ -386,6 +388,21 @@ def test_the_haze_is_described_and_the_histogram_drawn(desktop):
     assert desktop.inner_text("#size") == "{} × {}".format(*Image.open(BytesIO(TEMPLE)).size)
     eventually(desktop, lambda: desktop.inner_text("#clipping") != "")
     assert canvas(desktop, "histogram").any()
+
+
+def test_a_canvas_that_is_about_to_be_drawn_again_is_not_counted_as_black(desktop):
+    started(desktop)
+    eventually(desktop, lambda: desktop.inner_text("#clipping") != "")
+    desktop.wait_for_timeout(300)  # longer than it waits to count, so that nothing else is under way
+    counted = desktop.inner_text("#clipping")
+    desktop.evaluate("""async () => {
+        const after = document.getElementById("after");
+        after.width = after.width;
+        (await import("./viewer.js")).drawn.dispatchEvent(new Event("result"));
+    }""")
+    assert not canvas(desktop).any()
+    desktop.wait_for_timeout(300)
+    assert desktop.inner_text("#clipping") == counted
 
 
 def test_many_stay_in_sight_are_removed_and_come_down_as_one_zip(page):

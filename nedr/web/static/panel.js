@@ -84,16 +84,19 @@ function histogram() {
   const small = new OffscreenCanvas(200, 150), pen = small.getContext("2d", { willReadFrequently: true });
   pen.drawImage($("after"), 0, 0, 200, 150);
   const { data } = pen.getImageData(0, 0, 200, 150), counts = new Uint32Array(256);
-  let dark = 0, bright = 0;
+  let dark = 0, bright = 0, seen = 0;
   for (let i = 0; i < data.length; i += 4) {
+    if (!data[i + 3]) continue;
     const [r, g, b] = [data[i], data[i + 1], data[i + 2]];
+    seen += 1;
     counts[Math.round(0.299 * r + 0.587 * g + 0.114 * b)] += 1;
     if (Math.max(r, g, b) < 2) dark += 1;
     if (Math.max(r, g, b) > 253) bright += 1;
   }
-  bars(counts, dark > 30, bright > 30);
-  const percent = (count) => (100 * count / 30000).toFixed(1);
-  const clipped = dark > 30 || bright > 30;
+  if (!seen) return; // the canvas is about to be drawn again
+  const [low, high] = [dark, bright].map((count) => count > seen / 1000);
+  bars(counts, low, high);
+  const percent = (count) => (100 * count / seen).toFixed(1), clipped = low || high;
   $("clipping").textContent = t(clipped ? "clipping" : "clippingNone", { dark: percent(dark), bright: percent(bright) });
 }
 
