@@ -36,7 +36,7 @@ class RecordedSteps:
     """
 
     def __init__(self, run: Run) -> None:
-        optim, self.run, self.device = run.config.optim, run, run.fabric.device
+        optim, device, self.run = run.config.optim, run.fabric.device, run
         if run.stage != "warm-up" or optim.encoder_every != 1 or optim.frozen:
             raise UsageError(
                 "recorded steps are for the warm-up with an encoder that always learns: expected optim.encoder_every=1 "
@@ -48,9 +48,9 @@ class RecordedSteps:
         self.gradients = [torch.zeros_like(p) for p in self.parameters]
         for parameter, gradient in zip(self.parameters, self.gradients, strict=True):
             parameter.grad = gradient
-        cuda = self.device.type == "cuda"
+        cuda = device.type == "cuda"
         for group in run.optimizer.param_groups:
-            group["lr"], group["capturable"] = torch.zeros((), device=self.device), cuda
+            group["lr"], group["capturable"] = torch.zeros((), device=device), cuda
         self.stream = torch.cuda.Stream() if cuda else None  # type: ignore[no-untyped-call]
         self.shared = torch.cuda.graph_pool_handle() if cuda else None  # what `learn` needs, one size at a time
         self.inputs: dict[torch.Size, Terms] = {}
