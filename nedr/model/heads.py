@@ -1,5 +1,7 @@
 """Heads of the dehazing network: transmission t, airlight A and scattering coefficient beta."""
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -10,16 +12,32 @@ HAZIEST = 0.001  # fraction of pixels the dark-channel airlight looks at (He et 
 HIDDEN = 64
 TERMS = 5  # of A(x) beside its mean
 SLOPE = 0.1  # of leaky ReLUs: a unit that drifts below 0 still learns the way back
-
-
 LEAK = 0.05  # of a bounded answer's slope where it lies at a bound
+SATURATED = 4.0  # beyond it, tanh is 1 but for 0.0007
+
+
+class _Tanh(torch.autograd.Function):
+    """tanh whose slope never vanishes towards 0, so that an answer at a bound learns back; outwards it ends at a bound.
+
+    A slope that led further out, where the truth *is* the bound (no haze: t = 1), would let values grow for ever.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        y = torch.tanh(x)
+        ctx.save_for_backward(x, y)
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        x, y = ctx.saved_tensors
+        outwards = (x.abs() > SATURATED) & (gradient * x < 0.0)
+        return gradient * torch.where(outwards, 0.0, 1.0 - y * y + LEAK)
 
 
 def bounded(x: Tensor, low: float, high: float, *, training: bool) -> Tensor:
-    """tanh scaled into [low, high]. In training its slope never vanishes, so that an answer at a bound learns back."""
-    y = torch.tanh(x)
-    if training:
-        y = y + LEAK * (x - x.detach())
+    """tanh scaled into [low, high]; in training its slope is that of `_Tanh`."""
+    y: Tensor = _Tanh.apply(x) if training else torch.tanh(x)  # type: ignore[no-untyped-call]
     return low + (high - low) * (0.5 + 0.5 * y)
 
 

@@ -69,7 +69,7 @@ class RecordedSteps:
             group["lr"].fill_(rate_of(group, run.config.optim) * factor)
         lattice = draw_recorded_lattice(shape, run.config.data.strides, run.config.seed, run.step)
         terms: Terms = self.done((shape, lattice), lambda: self.learn(inputs, lattice), self.shared)
-        self.done("move", self.move, None)
+        run.gradient_norm = self.done("move", self.move, None)
         run.total = terms["total"]
         if run.step % CHECKED == 0:
             run.require_finite()
@@ -114,10 +114,11 @@ class RecordedSteps:
         self.run.fabric.backward(total)
         return {name: value.detach() for name, value in ({"total": total} | terms).items()}
 
-    def move(self) -> None:
-        """Move the weights and their average."""
+    def move(self) -> Tensor:
+        """Move the weights and their average; return the norm of the gradient."""
         optim = self.run.config.optim
-        torch.nn.utils.clip_grad_norm_(self.parameters, optim.clip, error_if_nonfinite=False)
+        norm = torch.nn.utils.clip_grad_norm_(self.parameters, optim.clip, error_if_nonfinite=False)
         self.run.optimizer.step()
         with torch.no_grad():
             torch._foreach_lerp_(self.averages, self.parameters, 1.0 - optim.ema)
+        return norm

@@ -95,9 +95,10 @@ def compile_network(model: NeDR, backend: str | Callable[..., Any] = "inductor")
 
 
 def log_terms(run: Run, terms: Mapping[str, Tensor], speed: float, log: "SummaryWriter") -> float:
-    """Write every term, its mean over all processes, and the views per second; return the total loss."""
+    """Write every term (its mean over all processes), the gradient's norm, the views per second; return the loss."""
     values = {name: mean_of_processes(run.fabric, value.detach()).item() for name, value in terms.items()}
-    for name, value in (values | {"views_per_second": speed}).items() if run.fabric.is_global_zero else ():
+    others = {"views_per_second": speed, "gradient_norm": run.gradient_norm.item()}
+    for name, value in (values | others).items() if run.fabric.is_global_zero else ():
         log.add_scalar(f"train/{name}", value, run.step)
     return values["total"]
 

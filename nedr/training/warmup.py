@@ -140,6 +140,7 @@ class Run:
         self.step = 0
         self.saved: int | None = None  # the step that the files are from
         self.total = torch.zeros(())  # the loss of the last step
+        self.gradient_norm = torch.zeros(())  # of its gradient, before it is clipped
 
     def placed(self, module: Module) -> Module:
         """A network on the run's device, in the memory format that suits convolutions."""
@@ -240,7 +241,9 @@ class Run:
         self.fabric.backward(total)
         share_gradients(self.fabric, modules)
         together = nn.ModuleList(modules)
-        self.fabric.clip_gradients(together, optimizer, max_norm=optim.clip, error_if_nonfinite=False)
+        norm = self.fabric.clip_gradients(together, optimizer, max_norm=optim.clip, error_if_nonfinite=False)
+        if optimizer is self.optimizer:
+            self.gradient_norm = norm  # type: ignore[assignment]
         optimizer.step()
         return self.total
 

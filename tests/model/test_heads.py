@@ -51,9 +51,12 @@ def test_an_untrained_airlight_is_the_colour_where_t_is_low_and_the_same_everywh
     assert not terms.any()
 
 
-@pytest.mark.parametrize(
+HEADS = pytest.mark.parametrize(
     ("head", "shape"), [(BoundedHead(5, 4, (0.03, 1.0)), (2, 5, 6, 8)), (DensityHead(5, (0.05, 4.0)), (2, 5))]
 )
+
+
+@HEADS
 def test_an_answer_at_a_bound_learns_the_way_back(head, shape):
     """Its value is the same in training as in use."""
     torch.manual_seed(0)
@@ -64,3 +67,22 @@ def test_an_answer_at_a_bound_learns_the_way_back(head, shape):
     answer.sum().backward()
     assert head.last.bias.grad.abs().max() > 0
     assert torch.equal(head.eval()(torch.randn(shape)), answer)
+
+
+@HEADS
+@pytest.mark.parametrize("side", [-1.0, 1.0])
+def test_an_answer_whose_truth_is_the_bound_does_not_push_what_it_is_computed_from_ever_further_out(head, shape, side):
+    """t of a picture without haze is 1, which tanh never reaches: values grew to 1e10, and the loss with them."""
+    torch.manual_seed(0)
+    head.train()
+    bound = head.high if side > 0 else head.low
+    gradients = {}
+    for value in (3.0, 6.0):
+        with torch.no_grad():
+            head.last.weight.zero_()
+            head.last.bias.fill_(side * value)
+        head.zero_grad()
+        (head(torch.randn(shape)) - bound).square().sum().backward()
+        gradients[value] = side * head.last.bias.grad.item()
+    assert gradients[3.0] < 0.0
+    assert gradients[6.0] == 0.0

@@ -149,6 +149,24 @@ def test_hardly_a_unit_of_the_weights_that_ship_is_dead(shipped, hazy_scenes):
     assert {name: dead / units for name, (dead, units) in found.items() if dead / units >= 0.05} == {}
 
 
+def test_no_value_in_the_weights_that_ship_runs_away(shipped, hazy_scenes):
+    """Least of all where there is no haze: what t and beta are computed from must not grow without end."""
+    watched, largest = ("transmission_head.last", "guess_head.last", "density_head.last", "idrm.last", "drem"), []
+
+    def look(module, inputs, output):
+        largest.append(output.abs().max().item())
+
+    hooks = [m.register_forward_hook(look) for name, m in shipped.named_modules() if name in watched]
+    network = TorchNetwork(shipped)
+    photographs = (Image.open(path).convert("RGB") for path in sorted((ROOT / "examples").glob("*.jpg")))
+    for picture in [*(np.asarray(photograph.resize((256, 192))) for photograph in photographs), *hazy_scenes]:
+        network(picture / np.float32(255))
+    for hook in hooks:
+        hook.remove()
+    assert len(largest) >= len(watched) * len(hazy_scenes)
+    assert max(largest) < 64
+
+
 @pytest.mark.parametrize(
     "box",
     [
