@@ -72,7 +72,7 @@ def test_an_answer_at_a_bound_learns_the_way_back(head, shape):
 @HEADS
 @pytest.mark.parametrize("side", [-1.0, 1.0])
 def test_an_answer_whose_truth_is_the_bound_does_not_push_what_it_is_computed_from_ever_further_out(head, shape, side):
-    """t of a picture without haze is 1, which tanh never reaches: values grew to 1e10, and the loss with them."""
+    """t of a picture without haze is 1, which tanh never reaches: values grew to 1e10, and gradients to 1e9."""
     torch.manual_seed(0)
     head.train()
     bound = head.high if side > 0 else head.low
