@@ -54,7 +54,7 @@ def _dehaze_arguments(parser: argparse.ArgumentParser) -> None:
         "--quality",
         action=_Quality,
         metavar="fast|balanced|best|1..100",
-        help="how finely the haze is found (balanced); a number is for JPEG, WebP and AVIF (as they were compressed)",
+        help="how well the haze is found (balanced); a number is for JPEG, WebP and AVIF (as they were compressed)",
     )
     parser.add_argument("--salvage", action="store_true", help="dehaze what a truncated JPEG or raw file still holds")
     parser.add_argument("--keep-time", action="store_true", help="give results the photograph's modification time")

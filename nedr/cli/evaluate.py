@@ -35,6 +35,12 @@ def _eval_arguments(parser: argparse.ArgumentParser) -> None:
         "--sheet", type=Path, metavar="DIR", help="also draw the worst, median and best of each set, SET-METHOD.png"
     )
     parser.add_argument("--view", type=words.count, help="long side in pixels of the network's view (the weights' own)")
+    parser.add_argument(
+        "--quality",
+        choices=["fast", "balanced", "best"],
+        default="balanced",
+        help="how well the network finds the haze (balanced)",
+    )
     words.add_overwrite(parser)
     words.add_network(parser)
 
@@ -99,7 +105,7 @@ def _eval_blind(arguments: argparse.Namespace) -> int:
 
 
 def _network_options(arguments: argparse.Namespace) -> dict[str, Any]:
-    return {name: getattr(arguments, name) for name in ("weights", "view", "threads", "device")}
+    return {name: getattr(arguments, name) for name in ("weights", "view", "quality", "threads", "device")}
 
 
 def _sheets(folder: Path, sets: Iterable[str], methods: Iterable[str]) -> dict[tuple[str, str], Path]:

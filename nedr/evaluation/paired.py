@@ -25,7 +25,7 @@ from PIL import Image, ImageDraw, ImageFont
 from nedr.errors import ImageError, NedrError, UsageError
 from nedr.evaluation import metrics
 from nedr.evaluation.tables import as_csv, as_markdown
-from nedr.inference.dehazer import Dehazer
+from nedr.inference.dehazer import Dehazer, Quality
 from nedr.inference.field import HazeField
 from nedr.inference.onnx import Network
 from nedr.inference.weights import resolve
@@ -115,6 +115,7 @@ def load_methods(
     *,
     weights: str | PathLike[str] | None = None,
     view: int | None = None,
+    quality: Quality = "balanced",
     threads: int | None = None,
     device: str = "cpu",
 ) -> dict[str, Method]:
@@ -130,7 +131,7 @@ def load_methods(
         found = f"found {', '.join(unknown)}" if unknown else "found none"
         raise UsageError(f"expected methods among {', '.join(METHODS)}, {found}")
     builders: dict[str, Callable[[], Method]] = {
-        "nedr": lambda: Dehazer(Network(resolve(weights), 1, device), view=view, threads=threads),
+        "nedr": lambda: Dehazer(Network(resolve(weights), 1, device), view=view, quality=quality, threads=threads),
         "dcp": lambda: Dehazer(method="dcp", threads=threads),
         "cap": lambda: Dehazer(method="cap", threads=threads),
         "input": Identity,

@@ -11,6 +11,7 @@ import numpy as np
 from nedr.errors import ImageError, UsageError
 from nedr.inference.airlight import FITTED_POINTS, at, fitted, grid
 from nedr.inference.borders import Borders, find
+from nedr.inference.ensemble import SIZES, ensemble
 from nedr.inference.field import HazeField, Rendering, check_strength
 from nedr.inference.onnx import Estimate, Estimator, Lattice, Network
 from nedr.inference.view import MIN_SIDE, averaged, noise_level, view
@@ -28,7 +29,7 @@ Quality: TypeAlias = Literal["fast", "balanced", "best"]
 T = TypeVar("T")
 
 # Cells of the lattice for one of the lattice that the weights were made for.
-QUALITIES: dict[Quality, float] = {"fast": 0.5, "balanced": 1.0, "best": 2.0}
+QUALITIES: dict[Quality, float] = {"fast": 0.5, "balanced": 1.0, "best": 1.0}
 LATTICE = (8, 512)
 
 
@@ -40,9 +41,10 @@ class Dehazer:
     method: "nedr", the network; or a classical baseline at full size: "dcp", dark channel prior, "cap", colour
         attenuation prior.
     view: long side in pixels of the view that the network sees; None for what the weights were made for.
-    quality: how finely the network is asked for the haze of that view: "balanced" as the weights were made for (a cell
-        for 4 x 4 pixels of the view), "fast" with half, "best" with twice as many cells along each side.
-    lattice: the same as a number of cells along the longer side, 8 to 512, instead of a quality.
+    quality: how thoroughly the haze is looked for: "balanced" as the weights were made for, one view, t in a cell for
+        4 x 4 of its pixels; "fast" with half as many cells along each side; "best" the mean of a smaller and a larger
+        view and of their mirror images, `nedr.inference.ensemble`.
+    lattice: cells along the longer side, 8 to 512, of one view, instead of a quality.
     threads: the most that are used, by the network and by the pixels; None for one per available core.
     device: where the network runs: "cpu", "cuda", "coreml", "directml" or "openvino" (which need their onnxruntime).
     rendering: how the field becomes pixels; None for the defaults.
@@ -142,9 +144,14 @@ class Dehazer:
         network = self._network
         if network is None:
             return self._baseline(picture)
-        small = view(picture, self._view or network.view)
-        grey = colours(picture).shape[2] == 1
-        found = network(_recoloured(small, icc, grey=grey), self._lattice(network, *small.shape[:2]))
+        side = self._view or network.view
+        small, grey = view(picture, side), colours(picture).shape[2] == 1
+        lattice = self._lattice(network, *small.shape[:2])
+        if lattice is None or self._quality != "best":
+            found = network(_recoloured(small, icc, grey=grey), lattice)
+        else:
+            seen = (view(picture, round(size * side)) for size in SIZES)
+            found = ensemble(network, [_recoloured(one, icc, grey=grey) for one in seen], lattice)
         airlight, terms = _airlight(found, icc, grey=grey)
         return HazeField(
             lattice=found.transmission,
@@ -209,7 +216,7 @@ def _check_options(method: str, view: int | None, quality: str, lattice: int | N
     if lattice is not None and not LATTICE[0] <= lattice <= LATTICE[1]:
         raise UsageError(f"expected a lattice of {LATTICE[0]} to {LATTICE[1]} cells, found {lattice}")
     if lattice is not None and quality != "balanced":
-        raise UsageError(f"a quality is a lattice: expected one of them, found {quality!r} and {lattice}")
+        raise UsageError(f"expected a quality or a lattice, found both, {quality!r} and {lattice}")
     if method != "nedr" and (lattice or quality != "balanced"):
         raise UsageError(f"method {method} looks at every pixel: expected no quality and no lattice with it")
 

@@ -583,6 +583,17 @@ def test_eval_prints_and_writes_the_tables(folder, nedr):
     assert "--overwrite" in err[0]
 
 
+def test_eval_scores_each_quality(folder, nedr):
+    pytest.importorskip("skimage")
+    blocks = np.random.default_rng(0).integers(60, 220, (6, 8, 3), dtype=np.uint8).repeat(20, axis=0).repeat(20, axis=1)
+    Image.fromarray(blocks).save(folder / "clear.png")
+    Image.fromarray((blocks // 2 + 100).astype(np.uint8)).save(folder / "hazy.png")
+    (folder / "pairs.csv").write_text("set,hazy,clear\na,hazy.png,clear.png\n")
+    tables = [nedr("eval", "pairs.csv", "--quality", quality)[1] for quality in ("fast", "balanced", "best")]
+    assert tables[1] == nedr("eval", "pairs.csv")[1]
+    assert len({"\n".join(table) for table in tables}) == 3
+
+
 def test_eval_names_a_missing_file(folder, nedr):
     status, _, err = nedr("eval", "pairs.csv", "--method", "input")
     assert (status, len(err)) == (2, 1)

@@ -225,9 +225,9 @@ def test_every_method_is_built_with_the_options_that_are_its_own(monkeypatch):
     monkeypatch.setattr(ev, "Dehazer", lambda *weights, **options: (*weights, options))
     monkeypatch.setattr(ev, "Network", lambda *options: options)
     monkeypatch.setattr(ev, "resolve", lambda weights: weights)
-    methods = load_methods(ev.METHODS, weights="mine.onnx", view=320, threads=2, device="cuda")
+    methods = load_methods(ev.METHODS, weights="mine.onnx", view=320, quality="best", threads=2, device="cuda")
     assert list(methods) == list(ev.METHODS)
-    assert methods["nedr"] == (("mine.onnx", 1, "cuda"), {"view": 320, "threads": 2})
+    assert methods["nedr"] == (("mine.onnx", 1, "cuda"), {"view": 320, "quality": "best", "threads": 2})
     for name in ("dcp", "cap"):
         assert methods[name] == ({"method": name, "threads": 2},)
     assert isinstance(methods["input"], Identity)

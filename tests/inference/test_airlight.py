@@ -55,6 +55,13 @@ def test_a_fit_finds_the_polynomial_again():
     assert np.allclose(found, terms, atol=1e-6)
 
 
+def test_mirrored_terms_are_those_of_the_mirror_image():
+    terms, points = terms_of(), airlight.grid(5, 9)
+    expected = airlight.at(MEAN, terms, *points)[:, ::-1]
+    assert np.allclose(airlight.at(MEAN, airlight.mirrored(terms), *points), expected, atol=1e-6)
+    assert not np.allclose(airlight.at(MEAN, terms, *points), expected, atol=1e-2)
+
+
 @pytest.mark.parametrize("turns", [-1, 0, 1, 2, 3, 5])
 def test_a_turned_field_is_the_turned_pictures(turns):
     rng = np.random.default_rng(0)
