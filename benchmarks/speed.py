@@ -1,7 +1,7 @@
 """Time and memory from array to array by picture size, stage by stage, next to a copy and the classical baselines.
 
 python benchmarks/speed.py                     the table of sizes, and frames per second of a video
-python benchmarks/speed.py --rivals            also this package's DCP and CAP, and a DCP from OpenCV calls
+python benchmarks/speed.py --rivals            also the other qualities, DCP, CAP, and a DCP from OpenCV calls
 """
 
 import argparse
@@ -25,7 +25,9 @@ def main() -> None:
     parser.add_argument("--weights", help="an .onnx file instead of the bundled weights")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--rivals", action="store_true", help="time the classical methods too (minutes)")
+    parser.add_argument(
+        "--rivals", action="store_true", help="time the other qualities and the classical methods too (minutes)"
+    )
     parser.add_argument("--peak", metavar="SIZE", help=argparse.SUPPRESS)
     options = parser.parse_args()
     dehazer = Dehazer(options.weights, threads=options.threads)
@@ -50,7 +52,7 @@ def main() -> None:
     frames = 1 / best(lambda: dehazer.dehaze(frame), options.repeats * 4)
     print(f"\nvideo at 1280 x 720: {frames:.1f} frames/s (goal 12)\n")
     if options.rivals:
-        table(["method", "720p", "1 MP", "4K"], rivals(dehazer, options.repeats))
+        table(["method", "720p", "1 MP", "4K"], rivals(dehazer, options))
 
 
 def stages(dehazer: Dehazer, options: argparse.Namespace) -> Iterator[list[str]]:
@@ -87,12 +89,14 @@ def peak(dehazer: Dehazer, name: str) -> None:
     print(round(peak_memory() / 1e6))
 
 
-def rivals(dehazer: Dehazer, repeats: int) -> Iterator[list[str]]:
+def rivals(dehazer: Dehazer, options: argparse.Namespace) -> Iterator[list[str]]:
     """Seconds of each method by size, each also as a multiple of ours in the same run."""
     methods: dict[str, Callable[[Array], Array]] = {
         "nedr": dehazer.dehaze,
-        "dcp": Dehazer(method="dcp", threads=dehazer.threads).dehaze,
-        "cap": Dehazer(method="cap", threads=dehazer.threads).dehaze,
+        "nedr, fast": Dehazer(options.weights, quality="fast", threads=options.threads).dehaze,
+        "nedr, best": Dehazer(options.weights, quality="best", threads=options.threads).dehaze,
+        "dcp": Dehazer(method="dcp", threads=options.threads).dehaze,
+        "cap": Dehazer(method="cap", threads=options.threads).dehaze,
         "dcp by OpenCV": opencv_dcp,
     }
     ours: dict[str, float] = {}
@@ -100,7 +104,8 @@ def rivals(dehazer: Dehazer, repeats: int) -> Iterator[list[str]]:
         cells = []
         for name in ("720p", "1 MP", "4K"):
             picture = photograph(*SIZES[name])
-            seconds = best(lambda work=work, picture=picture: work(picture), 1 if name == "4K" else repeats)
+            repeats = options.repeats if "nedr" in method or name != "4K" else 1
+            seconds = best(lambda work=work, picture=picture: work(picture), repeats)
             ours.setdefault(name, seconds)
             cells.append(f"{seconds:.3f} ({seconds / ours[name]:.1f}x)")
         yield [method, *cells]
