@@ -1,6 +1,6 @@
 """How little clear photographs change: mean absolute difference, 8 bit, over those never used in training.
 
-    python benchmarks/clear.py FOLDER [--holdout 24] [--weights FILE.onnx]
+    python benchmarks/clear.py FOLDER [--holdout 24] [--weights FILE.onnx] [--quality best]
 
 FOLDER is the clear folder of `nedr train`; the pictures held out of training are identified by name.
 """
@@ -12,7 +12,7 @@ import numpy as np
 from bench import table
 
 from nedr.evaluation.paired import rgb8
-from nedr.inference.dehazer import Dehazer
+from nedr.inference.dehazer import QUALITIES, Dehazer
 from nedr.pictures import images
 from nedr.training.data import held_out, list_images
 
@@ -23,8 +23,9 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--holdout", type=int, default=24)
     parser.add_argument("--weights", default=None)
+    parser.add_argument("--quality", choices=QUALITIES, default="balanced")
     options = parser.parse_args()
-    dehazer = Dehazer(options.weights)
+    dehazer = Dehazer(options.weights, quality=options.quality)
     groups: dict[str, list[float]] = {}
     for file in list_images(options.folder):
         if held_out(file, options.holdout):
