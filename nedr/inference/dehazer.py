@@ -42,8 +42,8 @@ class Dehazer:
         attenuation prior.
     view: long side in pixels of the view that the network sees; None for what the weights were made for.
     quality: how thoroughly the haze is looked for: "balanced" as the weights were made for, one view, t in a cell for
-        4 x 4 of its pixels; "fast" with half as many cells along each side; "best" the mean of a smaller and a larger
-        view and of their mirror images, `nedr.inference.ensemble`.
+        4 x 4 of its pixels; "fast" with half as many cells along each side; "best" the mean of that view, of a
+        smaller one and of their mirror images, `nedr.inference.ensemble`.
     lattice: cells along the longer side, 8 to 512, of one view, instead of a quality.
     threads: the most that are used, by the network and by the pixels; None for one per available core.
     device: where the network runs: "cpu", "cuda", "coreml", "directml" or "openvino" (which need their onnxruntime).
@@ -150,7 +150,7 @@ class Dehazer:
         if lattice is None or self._quality != "best":
             found = network(_recoloured(small, icc, grey=grey), lattice)
         else:
-            seen = (view(picture, round(size * side)) for size in SIZES)
+            seen = (small if size == 1 else view(picture, round(size * side)) for size in SIZES)
             found = ensemble(network, [_recoloured(one, icc, grey=grey) for one in seen], lattice)
         airlight, terms = _airlight(found, icc, grey=grey)
         return HazeField(

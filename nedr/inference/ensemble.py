@@ -1,8 +1,8 @@
 """Self-ensemble: the mean of what a network says of one picture in views of two sizes and of their mirror images.
 
-After Timofte, Rothe and Van Gool, "Seven ways to improve example-based single image super resolution" (CVPR 2016). A
-smaller view shows the haze of far scenes better, a larger one that before near outlines; errors differ, so means err
-less. They are means of the optical depth -log t, of beta, of A and of its terms.
+After Timofte, Rothe and Van Gool, "Seven ways to improve example-based single image super resolution" (CVPR 2016).
+Each view errs elsewhere, so the mean errs less: of the optical depth -log t, of beta, of A and of its terms. No view is
+larger than the one that the weights were made for: those leave the light haze of wide views where it is.
 """
 
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ from nedr.inference.onnx import Estimate, Estimator, Lattice
 from nedr.pictures.arrays import Floats
 
 # Long sides of the views, of the one that the weights were made for.
-SIZES = (5 / 6, 7 / 6)
+SIZES = (5 / 6, 1.0)
 
 
 def ensemble(network: Estimator, views: Sequence[Floats], lattice: Lattice) -> Estimate:

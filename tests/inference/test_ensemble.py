@@ -52,7 +52,7 @@ def test_four_views_are_seen_at_the_best_quality_and_one_otherwise():
         network = Stairs()
         Dehazer(network, quality=quality).field(scene(144, 192))
         seen[quality] = [view.shape[1] for view in network.seen]
-    assert seen == {"fast": [192], "balanced": [192], "best": [160, 160, 224, 224]}
+    assert seen == {"fast": [192], "balanced": [192], "best": [160, 160, 192, 192]}
 
 
 def test_the_best_quality_finds_in_a_mirror_image_the_mirrored_haze():
