@@ -589,9 +589,13 @@ def test_eval_scores_each_quality(folder, nedr):
     Image.fromarray(blocks).save(folder / "clear.png")
     Image.fromarray((blocks // 2 + 100).astype(np.uint8)).save(folder / "hazy.png")
     (folder / "pairs.csv").write_text("set,hazy,clear\na,hazy.png,clear.png\n")
-    tables = [nedr("eval", "pairs.csv", "--quality", quality)[1] for quality in ("fast", "balanced", "best")]
-    assert tables[1] == nedr("eval", "pairs.csv")[1]
-    assert len({"\n".join(table) for table in tables}) == 3
+    scores = {}
+    for quality in ("fast", "balanced", "best", None):
+        asked = ["--quality", quality] if quality else []
+        assert nedr("eval", "pairs.csv", "--csv", f"{quality}.csv", *asked, bare=True)[0] == 0
+        scores[quality] = (folder / f"{quality}.csv").read_text()
+    assert scores[None] == scores["balanced"]
+    assert len(set(scores.values())) == 3
 
 
 def test_eval_names_a_missing_file(folder, nedr):
