@@ -15,6 +15,7 @@ from nedr.pictures.arrays import Array, Floats
 Positions: TypeAlias = npt.NDArray[np.floating[Any]]
 
 TERMS = 5
+MIRRORED = (-1.0, 1.0, 1.0, -1.0, 1.0)  # signs of the terms in a mirror image: odd in x or not
 # Points a side at which a changed A(x) is measured, to be fitted again: six numbers of a smooth surface need no more.
 FITTED_POINTS = 7
 
@@ -59,7 +60,7 @@ def turned(terms: Floats, turns: int) -> Floats:
 
 def mirrored(terms: Floats) -> Floats:
     """The terms of a picture whose left and right are exchanged: (C, TERMS)."""
-    return terms * np.array([-1, 1, 1, -1, 1], np.float32)
+    return terms * np.array(MIRRORED, np.float32)
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from nedr.inference.airlight import MIRRORED
 from nedr.model.heads import airlight_at, dark_channel
 from nedr.model.nedr import VIEW_MULTIPLE, HazeEstimate, scene_radiance
 
@@ -23,7 +24,6 @@ FALL = 0.01  # least decrease of the mean dark channel
 GAIN, NOISE = 0.15, 0.02  # how much a copy's exposure and pixels differ from the photograph's
 MORE = 0.6  # of the photograph's optical depth: the most haze added to a copy
 SMALLER = 0.7  # size of the smaller view
-MIRRORED = (-1.0, 1.0, 1.0, -1.0, 1.0)  # signs of the terms of A(x) in a mirror image: odd in x or not
 
 Network = Callable[..., HazeEstimate]  # a view (B, 3, H, W) and the lattice for t
 
