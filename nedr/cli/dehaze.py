@@ -73,13 +73,13 @@ class _Quality(argparse.Action):
     """Two qualities in one option, which may be given twice: a word for the haze, a number for the file."""
 
     def __call__(self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, *_: Any) -> None:
-        if values in ("fast", "balanced", "best"):
+        if values in words.QUALITIES:
             namespace.detail = values
             return
         try:
             namespace.quality = words.percentage(values)
         except argparse.ArgumentTypeError:
-            expected = "fast, balanced, best or a whole number from 1 to 100"
+            expected = f"{', '.join(words.QUALITIES)} or a whole number from 1 to 100"
             raise argparse.ArgumentError(self, f"expected {expected}, found {values!r}") from None
 
 

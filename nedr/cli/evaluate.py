@@ -37,7 +37,7 @@ def _eval_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--view", type=words.count, help="long side in pixels of the network's view (the weights' own)")
     parser.add_argument(
         "--quality",
-        choices=["fast", "balanced", "best"],
+        choices=words.QUALITIES,
         default="balanced",
         help="how well the network finds the haze (balanced)",
     )

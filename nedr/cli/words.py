@@ -3,6 +3,9 @@
 import argparse
 from collections.abc import Callable
 
+# How well the haze is found; those of `nedr.Dehazer`, which is not imported for a page of help.
+QUALITIES = ("fast", "balanced", "best")
+
 
 def add_seeing(parser: argparse.ArgumentParser) -> None:
     """How haze is found and reported: the same for every verb on photographs."""

@@ -1,8 +1,9 @@
 """Self-ensemble: the mean of what a network says of one picture in views of two sizes and of their mirror images.
 
 After Timofte, Rothe and Van Gool, "Seven ways to improve example-based single image super resolution" (CVPR 2016).
-Each view errs elsewhere, so the mean errs less: of the optical depth -log t, of beta, of A and of its terms. No view is
-larger than the one that the weights were made for: those leave the light haze of wide views where it is.
+Views err in different places, so their mean errs less: that of the optical depth -log t, of beta, of A and of its
+terms. No view is larger than the one that the weights were made for, since larger ones miss the light haze of wide
+scenes.
 """
 
 from collections.abc import Sequence
@@ -13,7 +14,7 @@ from nedr.inference.airlight import mirrored
 from nedr.inference.onnx import Estimate, Estimator, Lattice
 from nedr.pictures.arrays import Floats
 
-# Long sides of the views, of the one that the weights were made for.
+# Long sides of the views, as shares of the one that the weights were made for.
 SIZES = (5 / 6, 1.0)
 
 
