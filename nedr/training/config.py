@@ -75,11 +75,16 @@ class UnpairedConfig:
     identity: float = 0.0  # clear pictures must not change
     perceptual: float = 0.0  # on the clear pictures' cycle
     known_haze: float = 0.0  # t and A that G finds in rehazed pictures, which are known
+    rehazed: float = 0.0  # the warm-up's terms on rehazed pictures, whose haze is known
     dark_channel: float = 0.0  # distance of the results' dark channel from that of clear pictures: haze raises it
     teacher: float = 0.0  # the averaged weights label real photographs, where they can be trusted
+    teacher_more: float = (
+        0.6  # of their own optical depth: the most haze added to the copies that learn from the labels
+    )
     depth_mean: float = 0.0  # D(J) is scaled to this mean, as only its product with beta is seen; 0 leaves it
     transferred: float = 0.0  # share of rehazed pictures with the depth found in a hazy one, instead of D(J)
     drawn: float = 0.0  # share with a depth drawn for the picture's regions (source "its")
+    found_after: int = 0  # first steps without teacher and transferred depth, while G finds little that is worth having
     uneven: float = 0.0  # largest standard deviation of smooth noise in the logarithm of rehazed depth
     residual: bool = True  # R adds what the scattering model misses; off: the scattering model alone
     measured_depth: bool = False  # rehaze on measured depth instead of D(J): shows what D costs, outside the protocol
@@ -98,10 +103,13 @@ class UnpairedConfig:
             raise ValueError(f"expected holdout 0 or at least 2, found {self.holdout}")
         if self.perceptual and not self.cycles:
             raise ValueError("the perceptual term is on the cycles, all of whose terms are 0: expected perceptual = 0")
+        if self.depth_first and not self.depth:
+            raise ValueError(f"depth_first needs a depth term: expected depth > 0, found {self.depth}")
         if not 0.0 < self.depth_range[0] < self.depth_range[1]:
             raise ValueError(f"depth_range needs 0 < low < high, found {self.depth_range}")
-        if self.depth_mean < 0.0 or self.uneven < 0.0:
-            raise ValueError(f"expected depth_mean and uneven >= 0, found {self.depth_mean} and {self.uneven}")
+        if min(self.depth_mean, self.uneven, self.teacher_more) < 0.0:
+            found = f"{self.depth_mean}, {self.uneven} and {self.teacher_more}"
+            raise ValueError(f"expected depth_mean, uneven and teacher_more >= 0, found {found}")
         if min(self.transferred, self.drawn) < 0.0 or self.transferred + self.drawn > 1.0:
             found = f"{self.transferred} and {self.drawn}"
             raise ValueError(
@@ -113,8 +121,23 @@ class UnpairedConfig:
     @property
     def cycles(self) -> bool:
         """Whether any term needs the cycles, and so D, R and the critics."""
-        terms = (self.cycle, self.density, self.depth, self.adversarial, self.known_haze, self.dark_channel)
-        return any(terms)
+        published = (self.cycle, self.density, self.depth, self.adversarial)
+        return any((*published, self.known_haze, self.rehazed, self.dark_channel))
+
+    def at(self, step: int) -> "UnpairedConfig":
+        """What holds in a step: before `found_after` nothing that G finds in a hazy picture is learnt from.
+
+        Pictures that would get depth found in another one have a drawn one until then, where depth is drawn at all.
+        """
+        if step >= self.found_after:
+            return self
+        drawn = self.drawn + self.transferred if self.drawn else 0.0
+        return dataclasses.replace(self, teacher=0.0, transferred=0.0, drawn=drawn)
+
+    @property
+    def rehazes_on_depth(self) -> bool:
+        """Whether rehazed pictures need D(J): not where all of them have a depth that was drawn or found elsewhere."""
+        return self.transferred + self.drawn < 1.0
 
 
 @dataclass(frozen=True)

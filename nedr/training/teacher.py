@@ -2,8 +2,9 @@
 
 Tarvainen and Valpola, "Mean teachers are better role models" (2017); for haze, Fang et al., CORUN (2024). The teacher
 sees the photograph, its mirror image and a smaller view, and returns the mean; the student sees a copy with more of
-the same haze, of another size and exposure. A label is kept only if it can be trusted without a truth: the result's
-dark channel is lower than the photograph's, and hardly anything in it clips.
+the same haze, of another size and exposure, and so learns of dense haze what is known of thin haze. A label is kept
+only if it can be trusted without a truth: the result's dark channel is lower than the photograph's, and hardly anything
+in it clips. The thinner the haze, the more a label counts.
 """
 
 from collections.abc import Callable
@@ -19,10 +20,9 @@ from nedr.model.heads import airlight_at, dark_channel
 from nedr.model.nedr import VIEW_MULTIPLE, HazeEstimate, scene_radiance
 
 PATCH = 7  # of the dark channel
-CLIPPED = 0.01  # share of values outside [0, 1] at which a result is no longer trusted
+BEYOND, CLIPPED = 0.05, 0.01  # a result is no longer trusted if that share of its values is further outside [0, 1]
 FALL = 0.01  # least decrease of the mean dark channel
 GAIN, NOISE = 0.15, 0.02  # how much a copy's exposure and pixels differ from the photograph's
-MORE = 0.6  # of the photograph's optical depth: the most haze added to a copy
 SMALLER = 0.7  # size of the smaller view
 
 Network = Callable[..., HazeEstimate]  # a view (B, 3, H, W) and the lattice for t
@@ -59,7 +59,7 @@ def smaller(view: Tensor) -> Tensor:
 
 def trusted(hazy: Tensor, clear: Tensor) -> Tensor:
     """Whether results (B, 3, H, W), not clipped, are good enough to learn from: (B,) bool."""
-    outside = ((clear < 0.0) | (clear > 1.0)).float().mean(dim=(1, 2, 3))
+    outside = ((clear < -BEYOND) | (clear > 1.0 + BEYOND)).float().mean(dim=(1, 2, 3))
     before, after = (dark_channel(x.clamp(0, 1), PATCH).mean(dim=(1, 2, 3)) for x in (hazy, clear))
     return (outside < CLIPPED) & (after < before - FALL)
 
@@ -72,12 +72,15 @@ class Copy(NamedTuple):
     gain: Tensor
 
 
-def changed(hazy: Tensor, known: Label, seed: list[int]) -> Copy:
-    """Photographs with more of their own haze, I t^k + A (1 - t^k), darker, noisier and half the time smaller."""
+def changed(hazy: Tensor, known: Label, seed: list[int], *, more: float) -> Copy:
+    """Photographs with more of their own haze, I t^k + A (1 - t^k) = J t^(1 + k) + A (1 - t^(1 + k)), k up to `more`.
+
+    They are also darker, noisier and half the time smaller.
+    """
     generator = torch.Generator().manual_seed(int(np.random.SeedSequence(seed).generate_state(1)[0]))
     draw = torch.rand(2, len(hazy), 1, 1, 1, generator=generator).to(hazy.device)
     shrinks = torch.rand(1, generator=generator).item() < 0.5
-    gain, power = 1.0 - GAIN * draw[0], MORE * draw[1]  # darker only: brighter would clip
+    gain, power = 1.0 - GAIN * draw[0], more * draw[1]  # darker only: brighter would clip
     passed = F.interpolate(known.transmission, hazy.shape[-2:], mode="bilinear", align_corners=False) ** power
     copy = hazy * passed + airlight_at(known.airlight, known.terms, *hazy.shape[-2:]) * (1.0 - passed)
     copy = smaller(copy) if shrinks else copy
@@ -85,13 +88,17 @@ def changed(hazy: Tensor, known: Label, seed: list[int]) -> Copy:
     return Copy((copy * gain + noise).clamp(0.0, 1.0), known.transmission ** (1.0 + power), gain)
 
 
-def loss(student: Network, hazy: Tensor, known: Label, seed: list[int]) -> Tensor:
-    """mean over trusted photographs of |t^ - t| + |J^ - J|, the student seeing changed copies; 0 without any."""
-    copy = changed(hazy, known, seed)
+def loss(student: Network, hazy: Tensor, known: Label, seed: list[int], *, more: float) -> Tensor:
+    """mean over trusted photographs, weighted by their mean t, of |t^ - t| + |J^ - J|; 0 without any.
+
+    The student sees changed copies, with up to `more` of the photographs' own optical depth added.
+    """
+    copy = changed(hazy, known, seed, more=more)
     found = student(copy.hazy, (known.transmission.shape[-2], known.transmission.shape[-1]))
     said = scene_radiance(copy.hazy, found.transmission, found.airlight, found.terms)
     lit = copy.gain.flatten(1)
     truth = scene_radiance(copy.hazy, copy.transmission, known.airlight * lit, known.terms * lit[..., None])
     apart = (found.transmission - copy.transmission).abs().mean(dim=(1, 2, 3))
     apart = apart + (said - truth).abs().mean(dim=(1, 2, 3))
-    return (apart * known.trusted).sum() / known.trusted.sum().clamp_min(1)
+    weight = known.trusted * known.transmission.mean(dim=(1, 2, 3))
+    return (apart * weight).sum() / weight.sum().clamp_min(1e-6)

@@ -26,9 +26,9 @@ from nedr.model.rehaze import Rehaze, Rehazing, RehazingConfig, physical_haze
 from nedr.model.resample import averaged
 from nedr.training import losses, teacher
 from nedr.training.checkpoint import save_weights
-from nedr.training.config import Paths, TrainConfig, UnpairedConfig
+from nedr.training.config import LossConfig, Paths, TrainConfig, UnpairedConfig
 from nedr.training.validation import picture_grid
-from nedr.training.warmup import Run, build_optimizer, imagenet, warmup_losses
+from nedr.training.warmup import Run, build_optimizer, imagenet, supervised_terms, warmup_losses
 
 REHAZING = "rehazing.safetensors"
 # Transmission that differs by less than this over a batch of hazy photographs has collapsed to a constant ...
@@ -48,11 +48,11 @@ class Networks(NamedTuple):
 
 
 class DehazeCycle(NamedTuple):
-    """hazy -> clear -> hazy: J^ (B, 3, H, W), what G said of I, and I^ (B, 3, H, W)."""
+    """hazy -> clear -> hazy: J^ (B, 3, H, W), what G said of I, and I^ (B, 3, H, W), if a term asks for it."""
 
     clear: Tensor
     estimate: HazeEstimate
-    hazy: Tensor
+    hazy: Tensor | None
 
 
 class RehazeCycle(NamedTuple):
@@ -84,8 +84,10 @@ def scaled(distance: Tensor, weights: UnpairedConfig) -> Tensor:
 
 
 def dehaze_cycle(networks: Networks, hazy: Tensor, weights: UnpairedConfig) -> DehazeCycle:
-    """J^ = G(I); I^ = R(J^, D(J^), beta(I))."""
+    """J^ = G(I); I^ = R(J^, D(J^), beta(I)) where the cycle counts."""
     clear, estimate = dehaze(networks.dehaze, hazy)
+    if not weights.cycle:
+        return DehazeCycle(clear, estimate, None)
     airlight = brightest(clear) if weights.airlight == "brightest" else estimate.airlight
     distance = depth_of(networks.depth, clear, weights)
     return DehazeCycle(clear, estimate, rehaze(networks.rehaze, clear, distance, estimate.density, airlight, weights))
@@ -123,10 +125,11 @@ def rehazed_depth(network: DepthNet, batch: dict[str, Tensor], seen: HazeEstimat
     With D(J) alone, t is a function of the picture's content, and G need not read the haze. Depth from a hazy picture
     is turned by 180 degrees, or G could predict t from position, and D and G would lock in on a pattern.
     """
-    distance = depth_of(network, batch["clear"], weights)
-    size, luck = distance.shape[-2:], batch["drawn_luck"][:, None, None, None]
+    found, luck = depth(seen.transmission, seen.density).detach(), batch["drawn_luck"][:, None, None, None]
+    distance = depth_of(network, batch["clear"], weights) if weights.rehazes_on_depth else found
+    size = distance.shape[-2:]
     if weights.transferred:
-        found = averaged(depth(seen.transmission, seen.density).detach(), *size).flip(-2, -1)
+        found = averaged(found, *size).flip(-2, -1)
         distance = torch.where(luck < weights.transferred, scaled(found, weights), distance)
     if weights.drawn:
         drawn = scaled(averaged(batch["drawn_depth"], *size), weights)
@@ -145,11 +148,11 @@ def generator_loss(
     networks: Networks, there: DehazeCycle, back: RehazeCycle, batch: dict[str, Tensor], weights: UnpairedConfig
 ) -> dict[str, Tensor]:
     """The published terms of G and R, weighted, under their names."""
-    terms = {
-        "cycle_hazy": weights.cycle * losses.cycle_l1(there.hazy, batch["real"]),
-        "cycle_clear": weights.cycle * losses.cycle_l1(back.clear, batch["clear"]),
-        "density": weights.density * losses.density_square(back.estimate.density, batch["drawn_density"]),
-    }
+    terms = {}
+    if there.hazy is not None:
+        terms["cycle_hazy"] = weights.cycle * losses.cycle_l1(there.hazy, batch["real"])
+        terms["cycle_clear"] = weights.cycle * losses.cycle_l1(back.clear, batch["clear"])
+    terms["density"] = weights.density * losses.density_square(back.estimate.density, batch["drawn_density"])
     if weights.adversarial:
         seen_clear, seen_hazy = networks.critic_clear(there.clear), networks.critic_hazy(back.hazy)
         terms["adversarial_clear"] = weights.adversarial * losses.lsgan(seen_clear, real=True)
@@ -170,6 +173,20 @@ def cures(
         result = scene_radiance(batch["real"], found.transmission, found.airlight, found.terms)
         terms["dark_channel"] = weights.dark_channel * losses.dark_channel_gap(result, batch["clear"])
     return terms
+
+
+def rehazed_terms(back: RehazeCycle, batch: dict[str, Tensor], loss: LossConfig, *, lowest: float) -> dict[str, Tensor]:
+    """The warm-up's terms on rehazed pictures, whose haze is known, under names that say so."""
+    truth = {
+        "hazy": back.hazy,
+        "clear": batch["clear"],
+        "transmission": back.transmission,
+        "light": back.airlight[:, :, None, None].expand_as(back.hazy),
+        "density": batch["drawn_density"],
+        "weight": torch.ones_like(back.hazy[:, :1]),
+    }
+    terms = supervised_terms(back.estimate, truth, loss, lowest=lowest)
+    return {f"rehazed_{name}": value for name, value in terms.items()}
 
 
 def critic_loss(critic: PatchCritic, real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
@@ -251,13 +268,16 @@ class UnpairedRun(Run):
 
     def train_generators(self, batch: dict[str, Tensor]) -> tuple[DehazeCycle, RehazeCycle, dict[str, Tensor]]:
         """One step of G and R on both cycles; returns these, and every term."""
-        networks, weights = self.networks, self.weights
+        networks, weights = self.networks, self.weights.at(self.step)
         with frozen(networks.depth, networks.critic_clear, networks.critic_hazy):
             with self.fabric.autocast():
                 there = dehaze_cycle(networks, batch["real"], weights)
                 back = rehaze_cycle(networks, batch, there.estimate, weights)
                 terms = generator_loss(networks, there, back, batch, weights)
                 terms |= cures(there, back, batch, weights) | self.further_terms(batch)
+                if weights.rehazed:
+                    known = rehazed_terms(back, batch, self.config.loss, lowest=self.config.model.density[0])
+                    terms |= {name: weights.rehazed * value for name, value in known.items()}
                 if self.phi is not None:
                     close = losses.perceptual(self.phi, back.clear, batch["clear"])
                     terms["perceptual"] = weights.perceptual * close
@@ -265,7 +285,9 @@ class UnpairedRun(Run):
         return there, back, {"total": total, **terms}
 
     def train_depth(self, batch: dict[str, Tensor], clear: Tensor, estimate: HazeEstimate) -> dict[str, Tensor]:
-        """One step of D, given what G made of the hazy photographs."""
+        """One step of D, given what G made of the hazy photographs; none where its term counts for nothing."""
+        if not self.weights.depth:
+            return {}
         network = self.networks.depth
         with self.fabric.autocast():
             terms = depth_loss(network, clear, estimate, batch, self.weights)
@@ -274,16 +296,17 @@ class UnpairedRun(Run):
 
     def further_terms(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """What the paper does not have and needs no cycle: supervision on drawn haze, identity, a mean teacher."""
-        terms, weights = {}, self.weights
+        terms, weights = {}, self.weights.at(self.step)
         if weights.supervised:
             supervised = warmup_losses(self.model, batch, self.config.loss, self.lattice(batch))
             terms = {name: weights.supervised * value for name, value in supervised.items()}
         if weights.identity:
             same, _ = dehaze(self.model, batch["clear"])
             terms["identity"] = weights.identity * losses.cycle_l1(same, batch["clear"])
-        if self.weights.teacher:
+        if weights.teacher:
             known, seed = teacher.label(self.averaged, batch["real"]), [self.config.seed, self.step]
-            terms["teacher"] = weights.teacher * teacher.loss(self.model, batch["real"], known, seed)
+            more = weights.teacher_more
+            terms["teacher"] = weights.teacher * teacher.loss(self.model, batch["real"], known, seed, more=more)
         return terms
 
     def train_critics(self, batch: dict[str, Tensor], there: DehazeCycle, back: RehazeCycle) -> dict[str, Tensor]:

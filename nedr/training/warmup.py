@@ -14,7 +14,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from nedr.errors import NedrError, UsageError
 from nedr.model.depth import DepthNet
-from nedr.model.nedr import NeDR, NeDRConfig, scene_radiance
+from nedr.model.nedr import HazeEstimate, NeDR, NeDRConfig, scene_radiance
 from nedr.model.resample import averaged
 from nedr.training import config as configuration
 from nedr.training import losses
@@ -104,6 +104,16 @@ def warmup_losses(
 ) -> dict[str, Tensor]:
     """The weighted, supervised terms of one batch by name, with t on `lattice`."""
     estimate = model(batch["hazy"].contiguous(memory_format=torch.channels_last), lattice)
+    return supervised_terms(estimate, batch, weights, lowest=model.config.density[0])
+
+
+def supervised_terms(
+    estimate: HazeEstimate, batch: dict[str, Tensor], weights: LossConfig, *, lowest: float
+) -> dict[str, Tensor]:
+    """The weighted terms by name of an estimate for the batch's `hazy`, all else in it being the truth.
+
+    lowest: the least density that the network can return.
+    """
     radiance = scene_radiance(batch["hazy"], estimate.transmission, estimate.airlight, estimate.terms)
     size = estimate.transmission.shape[-2:]
     lattices = estimate.transmission, averaged(batch["transmission"], *size), losses.on_lattice(batch["weight"], *size)
@@ -114,7 +124,7 @@ def warmup_losses(
         "transmission_log": losses.transmission_log(*lattices),
         "transmission_edges": losses.transmission_edges(*lattices),
         "airlight_l1": losses.airlight_l1(estimate.airlight, estimate.terms, batch["light"], batch["transmission"]),
-        "density_l1": losses.density_l1(estimate.density, batch["density"], model.config.density[0]),
+        "density_l1": losses.density_l1(estimate.density, batch["density"], lowest),
     }
     return {name: value * getattr(weights, name) for name, value in terms.items()}
 

@@ -56,37 +56,50 @@ def test_a_label_is_what_three_looks_have_in_common(hazy):
 def test_a_copy_lies_under_more_of_the_same_haze(hazy):
     t, dark = 0.5, torch.zeros_like(hazy) + 0.8 * 0.5  # J = 0
     known = teacher.label(estimate(t), hazy)
-    sizes = set()
+    sizes, thickest = set(), 1.0
     for seed in range(6):
-        copy = teacher.changed(dark, known, [1, seed])
+        copy = teacher.changed(dark, known, [1, seed], more=2.0)
         sizes.add(copy.hazy.shape[-1])
         thicker = copy.transmission.amax(dim=(1, 2, 3))
-        assert ((thicker <= t) & (thicker >= t**1.6)).all()
+        assert ((thicker <= t) & (thicker >= t**3.0)).all()
+        thickest = min(thickest, thicker.min().item())
         assert ((copy.gain >= 0.85) & (copy.gain <= 1.0)).all()
         expected = copy.gain * 0.8 * (1 - thicker[:, None, None, None])
         assert (copy.hazy - expected).mean().abs() < 0.003
         assert (copy.hazy - expected).std() == pytest.approx(teacher.NOISE, rel=0.1)
     assert sizes == {64, 96}
-    assert torch.equal(copy.hazy, teacher.changed(dark, known, [1, 5]).hazy)
+    assert thickest < t**2.0
+    assert torch.equal(copy.hazy, teacher.changed(dark, known, [1, 5], more=2.0).hazy)
 
 
 def test_a_student_that_agrees_has_nothing_to_learn(hazy):
     known = teacher.label(estimate(0.55), hazy)
-    copy = teacher.changed(hazy, known, [1, 2])
+    copy = teacher.changed(hazy, known, [1, 2], more=0.6)
 
     def agrees(x, lattice):
         found = estimate(0.55)(x, lattice)
         return found._replace(transmission=copy.transmission, airlight=found.airlight * copy.gain.flatten(1))
 
-    assert teacher.loss(agrees, hazy, known, [1, 2]) < 1e-5
-    assert teacher.loss(estimate(0.9), hazy, known, [1, 2]) > 0.3
+    assert teacher.loss(agrees, hazy, known, [1, 2], more=0.6) < 1e-5
+    assert teacher.loss(estimate(0.9), hazy, known, [1, 2], more=0.6) > 0.3
 
 
 def test_what_is_not_trusted_teaches_nothing(hazy, tiny_config):
     model = NeDR(tiny_config)
     known = teacher.label(estimate(0.55), hazy)
-    assert teacher.loss(model, hazy, known._replace(trusted=torch.tensor([True, False])), [0]) > 0
-    nothing = teacher.loss(model, hazy, known._replace(trusted=torch.zeros(2, dtype=torch.bool)), [0])
+    assert teacher.loss(model, hazy, known._replace(trusted=torch.tensor([True, False])), [0], more=0.6) > 0
+    nothing = teacher.loss(model, hazy, known._replace(trusted=torch.zeros(2, dtype=torch.bool)), [0], more=0.6)
     assert nothing == 0
     nothing.backward()
     assert not any(p.grad is not None and p.grad.any() for p in model.parameters())
+
+
+def test_labels_of_thin_haze_count_more(hazy):
+    thin_and_thick = torch.tensor([0.9, 0.3])[:, None, None, None].expand(2, 1, 8, 8)
+    known = teacher.label(estimate(0.55), hazy)._replace(transmission=thin_and_thick)
+    both, thin, thick = (
+        teacher.loss(estimate(0.7), hazy, known._replace(trusted=torch.tensor(trusted)), [1, 3], more=0.6)
+        for trusted in ([True, True], [True, False], [False, True])
+    )
+    assert abs(thin - thick) > 0.1
+    assert both.item() == pytest.approx((0.9 * thin + 0.3 * thick).item() / 1.2, rel=1e-4)

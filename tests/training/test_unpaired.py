@@ -18,7 +18,7 @@ pytest.importorskip("lightning_fabric")
 from lightning_fabric import Fabric  # noqa: E402
 
 from nedr.errors import NedrError, UsageError  # noqa: E402
-from nedr.model.nedr import depth, scene_radiance  # noqa: E402
+from nedr.model.nedr import HazeEstimate, depth, scene_radiance  # noqa: E402
 from nedr.model.rehaze import physical_haze  # noqa: E402
 from nedr.model.resample import averaged  # noqa: E402
 from nedr.training import loop, losses, unpaired  # noqa: E402
@@ -172,6 +172,52 @@ def test_known_haze_is_what_was_put_there(run):
     terms["known_haze"].backward()
     assert gets_gradient(run.networks.dehaze)
     assert unpaired.cures(there, back, batch, run.weights) == {}
+
+
+def test_rehazed_pictures_teach_all_that_is_known_of_them(run):
+    batch, loss, lowest = first_batch(run), run.config.loss, run.config.model.density[0]
+    _, back = cycles(run, batch)
+    terms = unpaired.rehazed_terms(back, batch, loss, lowest=lowest)
+    assert all(value > 0 for value in terms.values())
+    error = (back.estimate.transmission - back.transmission).abs().mean()
+    assert terms["rehazed_transmission_l1"].item() == pytest.approx(loss.transmission_l1 * error.item(), rel=1e-4)
+    truth = HazeEstimate(back.transmission, back.airlight, batch["drawn_density"], torch.zeros(2, 3, 5))
+    right = unpaired.rehazed_terms(back._replace(estimate=truth), batch, loss, lowest=lowest)
+    assert all(value < 0.005 for value in right.values())
+    run.weights = dataclasses.replace(run.weights, rehazed=0.5)
+    said = run.advance(batch)
+    assert said["rehazed_transmission_l1"].item() == pytest.approx(
+        0.5 * terms["rehazed_transmission_l1"].item(), rel=1e-3
+    )
+
+
+def test_without_a_term_that_needs_depth_there_is_no_depth_network(run, monkeypatch):
+    run.weights = dataclasses.replace(
+        run.weights, source="its", supervised=0.0, cycle=0.0, depth=0.0, rehazed=1.0, transferred=0.4, drawn=0.6
+    )
+    batch, before = first_batch(run), values(run.networks.depth)
+    batch["drawn_luck"], batch["drawn_depth"] = torch.tensor([0.3, 0.6]), batch["depth"].flip(-1)
+    monkeypatch.setattr(type(run.networks.depth), "forward", lambda *_: pytest.fail("asked for depth"))
+    terms = run.advance(batch)
+    assert not {"cycle_hazy", "cycle_clear", "depth"} & terms.keys()
+    assert not moved(run.networks.depth, before)
+    with pytest.raises(ValueError, match="expected depth > 0"):
+        dataclasses.replace(run.weights, depth_first=3)
+
+
+def test_what_is_found_in_hazy_pictures_can_wait(run):
+    run.weights = dataclasses.replace(
+        run.weights, source="its", supervised=0.0, transferred=0.4, drawn=0.6, found_after=1
+    )
+    batch = first_batch(run)
+    batch["drawn_luck"], batch["drawn_depth"] = torch.tensor([0.1, 0.3]), batch["depth"].flip(-1)
+    drawn = torch.exp(-batch["drawn_density"].view(-1, 1, 1, 1) * averaged(batch["drawn_depth"], 16, 16))
+    seen = [run.advance(batch) for _ in range(2)]
+    assert [bool("teacher" in terms) for terms in seen] == [False, True]
+    assert seen[0]["rehazed_transmission_mean"].item() == pytest.approx(drawn.mean().item(), rel=1e-3)
+    assert seen[1]["rehazed_transmission_mean"].item() != pytest.approx(drawn.mean().item(), rel=1e-3)
+    assert run.weights.at(0).drawn == pytest.approx(1.0)
+    assert dataclasses.replace(run.weights, drawn=0.0).at(0).drawn == 0.0  # D(J) then
 
 
 def test_haze_can_be_put_on_measured_depth(run):
