@@ -1,4 +1,4 @@
-"""`nedr train`, `nedr ablate` and `nedr export`: weights and how they come about."""
+"""`nedr train`, `nedr ablate`, `nedr average` and `nedr export`: weights and how they come about."""
 
 import argparse
 import math
@@ -142,6 +142,27 @@ def _ablate(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _average_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("target", type=Path, metavar="OUT.safetensors")
+    parser.add_argument("sources", type=Path, nargs="+", metavar="WEIGHTS.safetensors")
+    parser.add_argument("--shares", type=words.number, nargs="+", metavar="SHARE", help="one per file (equal ones)")
+    parser.add_argument("--half", action="store_true", help="store in half precision: half the size")
+    words.add_overwrite(parser)
+
+
+def _average(arguments: argparse.Namespace) -> int:
+    from nedr.pictures import atomic
+
+    atomic.refuse_existing([arguments.target], overwrite=arguments.overwrite)
+    with telling.needs("nedr average", "train"):
+        from nedr.training import checkpoint
+
+        model, views = checkpoint.average(arguments.sources, arguments.shares)
+        checkpoint.save_weights(model, arguments.target, views=views, half=arguments.half)
+    print(f"{arguments.target}  mean of {len(arguments.sources)}  {sum(views.values())} views")
+    return 0
+
+
 def _export_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("source", type=Path, metavar="WEIGHTS.safetensors")
     parser.add_argument("target", type=Path, metavar="OUT.onnx")
@@ -181,5 +202,6 @@ VERBS = {
     "pack": Verb("put training pictures into one small file", _pack_arguments, _pack),
     "train": Verb("train a network", _train_arguments, _train),
     "ablate": Verb("train without KAN, IDRM and DREM in turn, and compare", _ablate_arguments, _ablate),
+    "average": Verb("average the weights of related runs", _average_arguments, _average),
     "export": Verb("convert trained weights to ONNX, checked against torch", _export_arguments, _export),
 }

@@ -1,7 +1,8 @@
 """Checkpoints to resume a run from, and published weights: safetensors with the network's configuration inside."""
 
 import json
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from nedr.errors import NedrError
+from nedr.errors import NedrError, UsageError
 from nedr.model.nedr import NeDR, NeDRConfig
 from nedr.model.rehaze import Rehazing, RehazingConfig
 from nedr.training import config as configuration
@@ -72,6 +73,34 @@ def views_of(path: str | Path) -> dict[str, int]:
     except Exception as error:
         raise NedrError(f"cannot read weights {path}: {error}") from error
     return views
+
+
+def average(
+    files: Sequence[str | Path], shares: Sequence[float] | None = None
+) -> tuple[NeDR | Rehazing, dict[str, int]]:
+    """The weighted mean of published weights, and the views behind the file that has seen most.
+
+    Wortsman et al., "Model soups" (2022): states of one run, or of several from one start, lie so close together that
+    their mean is often better than each. shares: positive, of any sum; None for equal ones.
+    Raises UsageError for too few files, wrong shares or networks of different configurations, NedrError for strangers.
+    """
+    shares = [1.0] * len(files) if shares is None else shares
+    if len(files) < 2:
+        raise UsageError(f"expected at least two files of weights to average, found {len(files)}")
+    if len(shares) != len(files) or not all(0.0 < share < math.inf for share in shares):
+        raise UsageError(f"expected {len(files)} positive shares, one per file, found {list(shares)}")
+    models = [load_published(path) for path in files]
+    for path, model in zip(files, models, strict=True):
+        if model.config != models[0].config:
+            raise UsageError(f"{path} holds a network with another configuration than {files[0]}")
+    states = [model.state_dict() for model in models]
+    whole = sum(shares)
+    mean = {
+        name: sum(share / whole * state[name].double() for share, state in zip(shares, states, strict=True)).to(first)
+        for name, first in states[0].items()
+    }
+    models[0].load_state_dict(mean)
+    return models[0], max(map(views_of, files), key=lambda views: sum(views.values()))
 
 
 def is_first_format(path: str | Path) -> bool:

@@ -149,6 +149,11 @@ class LogConfig:
     validate: int = 1_000
     alive: int = 5_000  # dead units, and the share of each of the paper's boxes: five validations
     checkpoint: int = 200
+    keep: int = 0  # the averaged weights of every n-th step stay beside the latest, to be averaged again; 0: none
+
+    def __post_init__(self) -> None:
+        if self.keep % self.checkpoint:
+            raise ValueError(f"expected keep to be a multiple of checkpoint = {self.checkpoint}, found {self.keep}")
 
 
 @dataclass(frozen=True)

@@ -35,7 +35,7 @@ from nedr.training.stream import first_views, view_name, views_until
 from nedr.training.validation import picture_grid
 
 CHECKPOINT = "checkpoint.pt"
-WEIGHTS = "weights.safetensors"
+WEIGHTS, KEPT = "weights.safetensors", "weights-{:06d}.safetensors"  # the latest, and those of a step
 CHECKED = 20  # every so many steps on an accelerator, which would otherwise wait, the loss must be finite
 
 Module = TypeVar("Module", bound=nn.Module)
@@ -286,6 +286,8 @@ class Run:
         if self.fabric.is_global_zero:
             save_checkpoint(self.paths.out / CHECKPOINT, self.state())
             save_weights(self.averaged, self.paths.out / WEIGHTS, views=self.views)
+            if self.config.log.keep and self.step % self.config.log.keep == 0:
+                save_weights(self.averaged, self.paths.out / KEPT.format(self.step), views=self.views)
         self.saved = self.step
 
 

@@ -566,6 +566,27 @@ def test_export_reports_its_parity_and_replaces_nothing(folder, nedr, monkeypatc
     assert len(calls) == 1
 
 
+def test_average_writes_the_mean_and_replaces_nothing(folder, nedr, tiny_config):
+    checkpoint = pytest.importorskip("nedr.training.checkpoint")
+    from nedr.model.nedr import NeDR
+
+    for name in ("a", "b"):
+        checkpoint.save_weights(NeDR(tiny_config), folder / f"{name}.safetensors", views={"warm-up 64x64": 7})
+    sources = ["a.safetensors", "b.safetensors"]
+    status, out, _ = nedr("average", "mean.safetensors", *sources, "--shares", "1", "3", "--half", bare=True)
+    assert (status, out) == (0, ["mean.safetensors  mean of 2  7 views"])
+    assert checkpoint.load_weights(folder / "mean.safetensors").config == tiny_config
+    before = (folder / "mean.safetensors").read_bytes()
+    assert len(before) < 0.6 * (folder / "a.safetensors").stat().st_size
+    status, _, err = nedr("average", "mean.safetensors", *sources, bare=True)
+    assert status == 2
+    assert "--overwrite" in err[0]
+    assert (folder / "mean.safetensors").read_bytes() == before
+    status, _, err = nedr("average", "other.safetensors", "a.safetensors", bare=True)
+    assert (status, len(err)) == (2, 1)
+    assert "at least two" in err[0]
+
+
 def test_eval_prints_and_writes_the_tables(folder, nedr):
     pytest.importorskip("skimage")
     photograph(folder / "hazy.png"), photograph(folder / "clear.png")

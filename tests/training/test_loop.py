@@ -18,6 +18,7 @@ from nedr.errors import NedrError, UsageError  # noqa: E402
 from nedr.model.nedr import NeDR  # noqa: E402
 from nedr.training import loop, losses  # noqa: E402
 from nedr.training.checkpoint import (  # noqa: E402
+    average,
     load_checkpoint,
     load_weights,
     save_checkpoint,
@@ -153,6 +154,27 @@ def test_published_weights_in_half_precision_give_nearly_the_same_estimate(tiny_
     assert (there - here).abs().max() < 5e-3
 
 
+def test_weights_are_averaged_by_their_shares(tiny_config, tmp_path):
+    files = [tmp_path / name for name in ("a.safetensors", "b.safetensors")]
+    for seed, path in enumerate(files):
+        torch.manual_seed(seed)
+        save_weights(NeDR(tiny_config), path, views={"warm-up 64x64": 100 * (seed + 1)})
+    first, second = (load_weights(path).state_dict() for path in files)
+    for shares, part in (((3.0, 1.0), 0.75), (None, 0.5)):
+        model, views = average(files, shares)
+        assert views == {"warm-up 64x64": 200}
+        for name, value in model.state_dict().items():
+            torch.testing.assert_close(value, part * first[name] + (1.0 - part) * second[name])
+    for wrong in ((1.0,), (1.0, -1.0), (1.0, math.nan)):
+        with pytest.raises(UsageError, match="2 positive shares"):
+            average(files, wrong)
+    with pytest.raises(UsageError, match="at least two"):
+        average(files[:1])
+    save_weights(NeDR(dataclasses.replace(tiny_config, head_width=5)), files[1])
+    with pytest.raises(UsageError, match=r"b.safetensors holds a network with another configuration"):
+        average(files)
+
+
 def test_resuming_as_something_else_is_refused_unless_forced(config, clear, tmp_path):
     paths = Paths(tmp_path / "run", clear)
     loop.fit(config, paths, progress=False)
@@ -172,6 +194,18 @@ def test_a_run_may_be_prolonged(config, clear, tmp_path):
     longer = dataclasses.replace(config, optim=dataclasses.replace(config.optim, steps=8, decay=1))
     loop.fit(longer, paths, progress=False)
     assert load_checkpoint(paths.out / CHECKPOINT)["step"] == 8
+
+
+def test_weights_on_the_way_can_be_kept(config, clear, tmp_path):
+    paths, optim = Paths(tmp_path / "run", clear), dataclasses.replace(config.optim, steps=9, decay=1)
+    kept = dataclasses.replace(config, optim=optim, log=dataclasses.replace(config.log, keep=6))
+    last = loop.fit(kept, paths, progress=False)
+    on_the_way = paths.out / "weights-000006.safetensors"
+    assert set(paths.out.glob("*.safetensors")) == {last, on_the_way}
+    assert sum(views_of(on_the_way).values()) == 6 * 2
+    assert any(not torch.equal(value, weights(last)[name]) for name, value in weights(on_the_way).items())
+    with pytest.raises(ValueError, match="multiple of checkpoint = 3, found 4"):
+        LogConfig(checkpoint=3, keep=4)
 
 
 def test_weights_say_how_many_views_they_have_learnt_from(config, clear, tmp_path):
