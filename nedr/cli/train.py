@@ -118,6 +118,7 @@ def _ablate_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--vary", action="append", default=[], metavar="KEY=VALUE", help="a further variant of [model], as cues=false"
     )
+    parser.add_argument("--no-boxes", action="store_true", help="only what --vary names, not KAN, IDRM and DREM")
     parser.add_argument("--threads", type=words.count, help="how many to use at most (one per core)")
 
 
@@ -137,7 +138,7 @@ def _ablate(arguments: argparse.Namespace) -> int:
             print(text, file=sys.stderr, flush=True)
 
         how = {name: getattr(arguments, name) for name in ("steps", "seeds", "equal_time", "vary")}
-        results = ablate.ablate(recipe, paths, **how, progress=told)
+        results = ablate.ablate(recipe, paths, **how, boxes=not arguments.no_boxes, progress=told)
         print(ablate.markdown_table(results, recipe.model), end="", flush=True)
     return 0
 

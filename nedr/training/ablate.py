@@ -78,6 +78,7 @@ def ablate(
     seeds: int = 3,
     equal_time: bool = False,
     vary: Sequence[str] = (),
+    boxes: bool = True,
     fabric: Fabric | None = None,
     progress: Callable[[Result, int, int], None] | None = None,
 ) -> list[Result]:
@@ -86,13 +87,15 @@ def ablate(
     config: the recipe of all runs; its seed is the first one, its switches must all be on. paths: `validation` is
     needed, `init` must be None. equal_time: `steps` are the full network's, and the others take as many as cost the
     same processor time, which is measured once. vary: further variants, each a key of NeDRConfig and its value, as
-    "cues=false". progress: called after each run with its result, its number and the
-    number of runs.
+    "cues=false"; without `boxes` only these are compared with the full network. progress: called after each run with its
+    result, its number and the number of runs.
 
     Raises UsageError for a recipe that cannot be ablated, for a folder that holds another ablation, and for unusable
     pictures; NedrError when training diverges.
     """
-    recipe, variants = budget(config, steps), (*VARIANTS, *vary)
+    recipe, variants = budget(config, steps), (*(VARIANTS if boxes else (FULL,)), *vary)
+    if len(variants) == 1:
+        raise UsageError("without the boxes' own variants an ablation needs others to vary")
     pairs = _checked(recipe, paths, seeds, vary)
     _claim(paths.out / RECIPE, recipe)
     counts = _equal_steps(recipe, paths, variants, fabric) if equal_time else dict.fromkeys(variants, steps)

@@ -176,6 +176,10 @@ def test_further_variants_change_what_they_name(config, paths, runs):
         dataclasses.replace(config.model, density=(0.6, 1.8)),
     ]
     assert "| cues=false |" in ab.markdown_table(results, config.model)
+    alone = ab.ablate(config, paths, steps=10, seeds=1, vary=["cues=false"], boxes=False)
+    assert alone == [results[0], results[5]]
+    with pytest.raises(UsageError, match="others to vary"):
+        ab.ablate(config, paths, steps=10, seeds=1, boxes=False)
 
 
 def test_pace_is_measured_for_every_variant(config, paths):
