@@ -87,8 +87,8 @@ def ablate(
     config: the recipe of all runs; its seed is the first one, its switches must all be on. paths: `validation` is
     needed, `init` must be None. equal_time: `steps` are the full network's, and the others take as many as cost the
     same processor time, which is measured once. vary: further variants, each a key of NeDRConfig and its value, as
-    "cues=false"; without `boxes` only these are compared with the full network. progress: called after each run with its
-    result, its number and the number of runs.
+    "cues=false"; without `boxes` only these are compared with the full network. progress: called after each run with
+    its result, its number and the number of runs.
 
     Raises UsageError for a recipe that cannot be ablated, for a folder that holds another ablation, and for unusable
     pictures; NedrError when training diverges.
