@@ -82,7 +82,8 @@ def average(
 
     Wortsman et al., "Model soups" (2022): states of one run, or of several from one start, lie so close together that
     their mean is often better than each. shares: positive, of any sum; None for equal ones.
-    Raises UsageError for too few files, wrong shares or networks of different configurations, NedrError for strangers.
+    Raises UsageError for too few files, wrong shares or networks of different configurations, NedrError for a file that
+    holds no weights.
     """
     shares = [1.0] * len(files) if shares is None else shares
     if len(files) < 2:

@@ -79,7 +79,7 @@ class UnpairedConfig:
     dark_channel: float = 0.0  # distance of the results' dark channel from that of clear pictures: haze raises it
     teacher: float = 0.0  # the averaged weights label real photographs, where they can be trusted
     teacher_more: float = (
-        0.6  # of their own optical depth: the most haze added to the copies that learn from the labels
+        0.6  # of a photograph's own optical depth: the most haze added to the copy that is learnt from
     )
     depth_mean: float = 0.0  # D(J) is scaled to this mean, as only its product with beta is seen; 0 leaves it
     transferred: float = 0.0  # share of rehazed pictures with the depth found in a hazy one, instead of D(J)

@@ -342,7 +342,7 @@ class UnpairedRun(Run):
         if self.flat:
             return
         super().save()
-        if self.fabric.is_global_zero and self.weights.cycles:
+        if self.fabric.is_global_zero and self.weights.depth:
             save_weights(self.rehazing, self.paths.out / REHAZING, views=self.views)
 
     def state(self) -> dict[str, Any]:

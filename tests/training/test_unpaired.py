@@ -201,6 +201,8 @@ def test_without_a_term_that_needs_depth_there_is_no_depth_network(run, monkeypa
     terms = run.advance(batch)
     assert not {"cycle_hazy", "cycle_clear", "depth"} & terms.keys()
     assert not moved(run.networks.depth, before)
+    run.save()
+    assert not (run.paths.out / unpaired.REHAZING).exists()
     with pytest.raises(ValueError, match="expected depth > 0"):
         dataclasses.replace(run.weights, depth_first=3)
 
