@@ -89,7 +89,7 @@ def changed(hazy: Tensor, known: Label, seed: list[int], *, more: float) -> Copy
 
 
 def loss(student: Network, hazy: Tensor, known: Label, seed: list[int], *, more: float) -> Tensor:
-    """mean over trusted photographs, weighted by their mean t, of |t^ - t| + |J^ - J|; 0 without any.
+    """mean over photographs of (|t^ - t| + |J^ - J|) times the label's mean t, or times 0 where it is not trusted.
 
     The student sees changed copies, with up to `more` of the photographs' own optical depth added.
     """
@@ -100,5 +100,4 @@ def loss(student: Network, hazy: Tensor, known: Label, seed: list[int], *, more:
     truth = scene_radiance(copy.hazy, copy.transmission, known.airlight * lit, known.terms * lit[..., None])
     apart = (found.transmission - copy.transmission).abs().mean(dim=(1, 2, 3))
     apart = apart + (said - truth).abs().mean(dim=(1, 2, 3))
-    weight = known.trusted * known.transmission.mean(dim=(1, 2, 3))
-    return (apart * weight).sum() / weight.sum().clamp_min(1e-6)
+    return (apart * known.trusted * known.transmission.mean(dim=(1, 2, 3))).mean()
