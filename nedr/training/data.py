@@ -30,7 +30,6 @@ from nedr.training.synthesis import (
     procedural_depth,
     synthesise,
     transmission,
-    vary_exposure,
 )
 
 SUFFIXES = {name for name, kind in images.SUFFIXES.items() if kind in ("JPEG", "PNG", "WEBP", "BMP", "TIFF")}
@@ -277,19 +276,11 @@ class RebuiltITS(Dataset[dict[str, Tensor]]):
 
     The first half of the scenes is hazy, t = exp(-beta d) with d the 8-bit map / 255, the second half clear; its
     `depth` (1, H, W) is for finding out what limits a run, never for the protocol itself. `drawn_depth` (1, H, W),
-    if wanted, is drawn from the clear picture alone, which may get another exposure (a probability).
+    if wanted, is drawn from the clear picture alone.
     """
 
-    def __init__(
-        self,
-        scenes: list[tuple[Path, Path]],
-        data: DataConfig,
-        *,
-        seed: int,
-        drawn: bool = False,
-        exposure: float = 0.0,
-    ) -> None:
-        half, self.drawn, self.exposure = len(scenes) // 2, drawn, exposure
+    def __init__(self, scenes: list[tuple[Path, Path]], data: DataConfig, *, seed: int, drawn: bool = False) -> None:
+        half, self.drawn = len(scenes) // 2, drawn
         self.hazy, self.clear, self.data, self.seed = scenes[:half], scenes[half:], data, seed
         if not half:
             raise UsageError("expected at least 2 pictures with measured depth, for a hazy and a clear half")
@@ -304,8 +295,6 @@ class RebuiltITS(Dataset[dict[str, Tensor]]):
         box = draw_box(self.data, rng)
         clear, depth = read_rgb(picture, box, size), read_depth(distances, box, size)[..., None]
         turned = slice(None, None, -1 if rng.random() < 0.5 else 1)
-        if self.exposure and rng.random() < self.exposure:
-            clear = vary_exposure(clear, rng)
         parts = {"real": hazy, "clear": clear, "depth": depth.clip(1.0 / 255.0)}
         if self.drawn:
             parts["drawn_depth"] = drawn_depth(clear, rng)[..., None]

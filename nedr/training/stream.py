@@ -53,8 +53,7 @@ def samples(config: TrainConfig, paths: Paths) -> Dataset[dict[str, Tensor]]:
     if unpaired and unpaired.source == "its":
         if not paths.depth:
             raise UsageError("the ITS protocol draws haze on measured scenes: expected --depth DIR")
-        scenes, exposure = depth_pairs(paths.depth), config.haze.exposure
-        its = RebuiltITS(scenes, config.data, seed=seed, drawn=unpaired.drawn > 0, exposure=exposure)
+        its = RebuiltITS(depth_pairs(paths.depth), config.data, seed=seed, drawn=unpaired.drawn > 0)
         return Together(its, DrawnHaze(unpaired.beta, config.haze, seed=seed))
     clear = list_images(paths.clear, config.data.exclude) if paths.clear else []
     measured = depth_pairs(paths.depth) if paths.depth else []

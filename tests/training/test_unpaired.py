@@ -511,5 +511,5 @@ def test_two_processes_have_the_losses_of_one_with_the_whole_batch(pictures, alo
     assert len(one["train/cycle_hazy"]) == STEPS
     for name, values in one.items():
         if "accuracy" not in name and "spread" not in name:  # which count, and which are taken within one process
-            # Each step magnifies what rounding leaves between one process and two some tenfold.
-            np.testing.assert_allclose([*two[name].values()][:3], [*values.values()][:3], 1e-3, 1e-5, err_msg=name)
+            # Later steps magnify what rounding leaves between one process and two.
+            np.testing.assert_allclose([*two[name].values()][:4], [*values.values()][:4], 1e-3, 1e-5, err_msg=name)
