@@ -26,9 +26,11 @@ def reflect_pad(x: Tensor, pad: int) -> Tensor:
 class KANCID(nn.Module):
     """On (B, C, H, W): depthwise 7x7 (each channel alone), then KANLinear-GELU-KANLinear per pixel, with no way around.
 
+    `layers`: how many KANLinear there are, at least 2, with a GELU between any two; 2 are published.
+
     The channel vector is layer-normalised and halved before the KAN, so that it lies where the splines live, unless
     `norm` is off. `residual`: the depthwise convolution's input is added to its output. Neither is published. Without
-    `kan` linear layers mix instead, with as many weights and multiplications between them.
+    `kan` two linear layers mix instead, with as many weights and multiplications as two KANLinear.
     """
 
     def __init__(
@@ -38,6 +40,7 @@ class KANCID(nn.Module):
         kernel: int = 7,
         dropout: float = 0.0,
         kan: bool = True,
+        layers: int = 2,
         norm: bool = True,
         residual: bool = True,
     ) -> None:
@@ -50,6 +53,7 @@ class KANCID(nn.Module):
             nn.init.constant_(self.norm.weight, 0.5)
         wide = (1 + BASES) * channels
         self.expand = KANLinear(channels, channels) if kan else nn.Linear(channels, wide)
+        self.between = nn.ModuleList(KANLinear(channels, channels) for _ in range(layers - 2 if kan else 0))
         self.dropout = nn.Dropout(dropout)
         self.project = KANLinear(channels, channels) if kan else nn.Linear(wide, channels)
 
@@ -58,5 +62,8 @@ class KANCID(nn.Module):
         mixed = self.channel_independent(reflect_pad(x, self.pad))
         mixed = x + mixed if self.residual else mixed
         pixels = self.norm(mixed.permute(0, 2, 3, 1))  # (B, H, W, C)
-        fused: Tensor = self.project(self.dropout(F.gelu(self.expand(pixels))))
+        pixels = F.gelu(self.expand(pixels))
+        for layer in self.between:
+            pixels = F.gelu(layer(pixels))
+        fused: Tensor = self.project(self.dropout(pixels))
         return fused.permute(0, 3, 1, 2)

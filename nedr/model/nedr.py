@@ -43,12 +43,14 @@ class NeDRConfig:
     idrm_outputs: int = 24
     drem_width: int = 24
     drem_growth: int = 16
+    drem_scale: int = 1  # cells of DREM's lattice, and the IDRM's, to one of the lattice asked for, along each side
     head_width: int = 24
     airlight: Literal["predicted", "brightest", "dark_channel"] = "predicted"
     transmission: tuple[float, float] = (0.03, 1.0)
     density: tuple[float, float] = (0.05, 4.0)
     cues: bool = True  # the lattice also sees the darkest, the brightest and the contrast of cells and patches
     kan: bool = True  # layers of splines in KAN-CID; off: linear ones of the same cost
+    kan_layers: int = 2  # of these, where they are splines
     kan_norm: bool = True  # layer normalisation before them, which is not published
     kan_residual: bool = True  # a way around KAN-CID's depthwise convolution, likewise
     kan_cid: bool = True  # off: the box passes its maps on; likewise the next two (see `training.ablate`)
@@ -59,6 +61,9 @@ class NeDRConfig:
         if self.grid_stride not in (2, 4, 8, 16) or self.lattice_stride not in (1, 2, 4, 8):
             found = f"{self.grid_stride} and {self.lattice_stride}"
             raise ValueError(f"expected grid_stride 2, 4, 8 or 16 and lattice_stride 1, 2, 4 or 8, found {found}")
+        if self.kan_layers < 2 or self.drem_scale < 1:
+            found = f"{self.kan_layers} and {self.drem_scale}"
+            raise ValueError(f"expected kan_layers of 2 or more and drem_scale of 1 or more, found {found}")
         if self.lattice_stride > self.grid_stride:
             raise ValueError(f"lattice_stride {self.lattice_stride} is coarser than grid_stride {self.grid_stride}")
         for name, (low, high) in (("transmission", self.transmission), ("density", self.density)):
@@ -136,12 +141,7 @@ class NeDR(nn.Module):
         self.encoder = Encoder(config.encoder)
         self.standardise = nn.ModuleList(Standardise(width) for width in self.encoder.channels)
         self.mapper = ChnMapper(self.encoder.channels, widths)
-        self.kan_cid = nn.ModuleList(
-            KANCID(width, dropout=config.dropout, kan=config.kan, norm=config.kan_norm, residual=config.kan_residual)
-            if config.kan_cid
-            else nn.Identity()
-            for width in widths
-        )
+        self.kan_cid = nn.ModuleList(mixing(width, config) for width in widths)
         self.refine = refine_layers(widths, config.grid_stride)
         grid_width = widths[level_at(config.grid_stride)]
         idrm = IDRM(grid_width, config.idrm_hidden, config.idrm_outputs)
@@ -161,7 +161,8 @@ class NeDR(nn.Module):
         Any lattice over the whole picture will do: it says where t is asked for, not what the haze is.
         """
         stride = self.config.lattice_stride
-        height, width = lattice or (view.shape[-2] // stride, view.shape[-1] // stride)
+        asked = lattice or (view.shape[-2] // stride, view.shape[-1] // stride)
+        height, width = (size * self.config.drem_scale for size in asked)
         grid, pooled = self.grid(view)
         image = averaged(view, height, width)
         shown = [self._decode(grid, height, width), image]
@@ -172,6 +173,8 @@ class NeDR(nn.Module):
         if self.config.cues:
             shown.append(cues_over_airlight(image, darkest, airlight, terms))
         transmission = self.transmission_head(self.drem(torch.cat(shown, dim=1)))
+        if self.config.drem_scale > 1:
+            transmission = averaged(transmission, *asked)
         return HazeEstimate(transmission, airlight, self.density_head(pooled), terms)
 
     def grid(self, view: Tensor) -> tuple[Tensor, Tensor]:
@@ -194,6 +197,14 @@ class NeDR(nn.Module):
         if isinstance(self.idrm, IDRM):
             return self.idrm.lattice(grid, height, width)
         return sampled(self.idrm(grid), height, width)
+
+
+def mixing(width: int, config: NeDRConfig) -> nn.Module:
+    """KAN-CID for maps of `width` channels, or nothing in its place, as configured."""
+    if not config.kan_cid:
+        return nn.Identity()
+    norm, residual = config.kan_norm, config.kan_residual
+    return KANCID(width, dropout=config.dropout, kan=config.kan, layers=config.kan_layers, norm=norm, residual=residual)
 
 
 def cues(view: Tensor, darkest: Tensor) -> Tensor:

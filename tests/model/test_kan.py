@@ -74,3 +74,14 @@ def test_kan_cid_with_and_without_what_is_not_published(on):
         torch.nn.init.zeros_(block.channel_independent.weight)
     assert (around(x).std(dim=(-2, -1)).max() > 1e-3) == on
     assert torch.allclose(norm(x + 3.0), norm(x), atol=1e-5) == on
+
+
+def test_kan_cid_mixes_in_as_many_layers_as_asked_for():
+    torch.manual_seed(0)
+    block, x = KANCID(4, layers=3), torch.randn(2, 4, 8, 8)
+    block(x).square().mean().backward()
+    assert [layer.spline.weight.grad.abs().sum() > 0 for layer in block.between] == [True]
+    assert "between.0.base.weight" not in KANCID(4).state_dict()
+    torch.nn.init.zeros_(block.between[0].base.weight)
+    torch.nn.init.zeros_(block.between[0].spline.weight)
+    assert block(x).std(dim=(0, 2, 3)).max() < 1e-6  # nothing passes the layer between

@@ -19,6 +19,7 @@ from nedr.model.nedr import (
     depth,
     scene_radiance,
 )
+from nedr.model.resample import averaged
 
 
 def parameters(model: torch.nn.Module) -> float:
@@ -117,6 +118,16 @@ def test_every_part_can_be_switched_off_and_the_rest_trains(tiny_config, off):
         assert (part in moved) == (part not in off)
 
 
+def test_drem_on_a_finer_lattice_gives_the_mean_of_its_cells(tiny_config):
+    torch.manual_seed(0)
+    plain, finer = NeDR(tiny_config).eval(), NeDR(dataclasses.replace(tiny_config, drem_scale=2)).eval()
+    finer.load_state_dict(plain.state_dict())
+    view = torch.rand(1, 3, 64, 64)
+    coarse, fine = finer(view, (9, 11)), plain(view, (18, 22))
+    torch.testing.assert_close(coarse.transmission, averaged(fine.transmission, 9, 11))
+    torch.testing.assert_close(coarse.airlight, fine.airlight)
+
+
 def step(model: NeDR, view: torch.Tensor) -> dict[str, float]:
     """How far one training step moves each part of the network."""
     before = {name: p.detach().clone() for name, p in model.named_parameters()}
@@ -177,3 +188,7 @@ def test_nonsense_is_refused():
         NeDRConfig(density=(1.0, 0.5))
     with pytest.raises(ValueError, match="coarser"):
         NeDRConfig(grid_stride=2, lattice_stride=4)
+    with pytest.raises(ValueError, match="kan_layers"):
+        NeDRConfig(kan_layers=1)
+    with pytest.raises(ValueError, match="drem_scale"):
+        NeDRConfig(drem_scale=0)
