@@ -58,11 +58,6 @@ def turned(terms: Floats, turns: int) -> Floats:
     return terms
 
 
-def mirrored(terms: Floats) -> Floats:
-    """The terms of a picture whose left and right are exchanged: (C, TERMS)."""
-    return terms * np.array(MIRRORED, np.float32)
-
-
 @dataclass(frozen=True)
 class Light:
     """One channel of A(x) on a raster: `rows` (h,) + `columns` (w,) + `y` (h,) * `slope` (w,), held in [0, `white`].

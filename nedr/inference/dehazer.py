@@ -43,8 +43,8 @@ class Dehazer:
     view: long side in pixels of the view that the network sees; None for what the weights were made for.
     quality: how thoroughly the haze is looked for: "balanced" as the weights were made for, one view, t in a cell for
         4 x 4 of its pixels; "fast" with half as many cells along each side; "best" the mean of that view, of a
-        smaller one and of their mirror images, `nedr.inference.ensemble`.
-    lattice: cells along the longer side, 8 to 512, of one view, instead of a quality.
+        smaller and of a larger one, `nedr.inference.ensemble`.
+    lattice: cells along the longer side, 8 to 512, in the usual view, instead of a quality.
     threads: the most that are used, by the network and by the pixels; None for one per available core.
     device: where the network runs: "cpu", "cuda", "coreml", "directml" or "openvino" (which need their onnxruntime).
     rendering: how the field becomes pixels; None for the defaults.

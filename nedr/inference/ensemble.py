@@ -1,21 +1,18 @@
-"""Self-ensemble: the mean of what a network says of one picture in views of two sizes and of their mirror images.
+"""The mean of what a network says of one picture in views of several sizes.
 
-After Timofte, Rothe and Van Gool, "Seven ways to improve example-based single image super resolution" (CVPR 2016).
 Views err in different places, so their mean errs less: that of the optical depth -log t, of beta, of A and of its
-terms. No view is larger than the one that the weights were made for, since larger ones miss the light haze of wide
-scenes.
+terms. Each view's mirror image is in it already: exported weights answer for both.
 """
 
 from collections.abc import Sequence
 
 import numpy as np
 
-from nedr.inference.airlight import mirrored
 from nedr.inference.onnx import Estimate, Estimator, Lattice
 from nedr.pictures.arrays import Floats
 
 # Long sides of the views, as shares of the one that the weights were made for.
-SIZES = (5 / 6, 1.0)
+SIZES = (5 / 6, 1.0, 7 / 6)
 
 
 def ensemble(network: Estimator, views: Sequence[Floats], lattice: Lattice) -> Estimate:
@@ -23,11 +20,7 @@ def ensemble(network: Estimator, views: Sequence[Floats], lattice: Lattice) -> E
 
     Raises UsageError for a network with a lattice of its own.
     """
-    found = []
-    for view in views:
-        found.append(network(view, lattice))
-        t, airlight, density, terms = network(np.ascontiguousarray(view[:, ::-1]), lattice)
-        found.append(Estimate(t[:, ::-1], airlight, density, mirrored(terms)))
+    found = [network(view, lattice) for view in views]
     return Estimate(
         np.exp(np.mean([np.log(estimate.transmission) for estimate in found], axis=0)),
         np.mean([estimate.airlight for estimate in found], axis=0),

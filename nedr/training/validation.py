@@ -1,4 +1,4 @@
-"""Dehazing PSNR on held-out pairs during a run, through exactly what users get, and pictures to look at."""
+"""Dehazing PSNR on held-out pairs during a run, through what users get, and pictures to look at."""
 
 from collections import defaultdict
 from collections.abc import Iterator
@@ -20,7 +20,7 @@ VIEW = 256
 
 
 class TorchNetwork:
-    """A network in training, in the form that a Dehazer takes."""
+    """A network in training, in the form that a Dehazer takes: one view, without the mirror image that exports add."""
 
     def __init__(self, model: NeDR, view: int = VIEW) -> None:
         self.model, self.view, self.stride = model, view, model.config.lattice_stride
