@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 from bench import table
 from numpy.typing import NDArray
+from photographs import expand
 from skimage.color import rgb2lab
 
 from nedr.evaluation.paired import Picture8, read_pair, read_pairs, rgb8
@@ -33,11 +34,12 @@ def main() -> None:
     dehazer = Dehazer(options.weights)
     sets: dict[str, list[tuple[float, float]]] = {}
     for name, hazy, clear in samples(options.pictures):
-        shown = dehazer.field(hazy).transmission(*hazy.shape[:2]) > options.threshold
+        field = dehazer.field(hazy)
+        shown = field.transmission(*hazy.shape[:2]) > options.threshold
         if shown.any():
-            fall = lightness(hazy, shown) - lightness(dehazer.dehaze(hazy), shown)
-            true = np.nan if clear is None else lightness(hazy, shown) - lightness(clear, shown)
-            sets.setdefault(name, []).append((fall, true))
+            before = lightness(hazy, shown)
+            true = np.nan if clear is None else before - lightness(clear, shown)
+            sets.setdefault(name, []).append((before - lightness(field.apply(hazy), shown), true))
     over = f"over {options.limit:g}"
     heading = ("set", "pictures", "fall of the median L*", over, "the truth's", over)
     table(heading, [row(name, np.array(falls), options.limit) for name, falls in sets.items()])
@@ -46,7 +48,7 @@ def main() -> None:
 def samples(given: Path) -> Iterator[Sample]:
     """The set, picture and truth of each pair, or a folder's pictures without a truth."""
     if given.is_dir():
-        for file in sorted(path for path in given.iterdir() if path.suffix.lower() in images.SUFFIXES):
+        for file in expand(given):
             yield given.name, rgb8(images.read(file).pixels), None
     else:
         for pair in read_pairs(given):

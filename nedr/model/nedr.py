@@ -50,7 +50,7 @@ class NeDRConfig:
     density: tuple[float, float] = (0.05, 4.0)
     cues: bool = True  # the lattice also sees the darkest, the brightest and the contrast of cells and patches
     kan: bool = True  # layers of splines in KAN-CID; off: linear ones of the same cost
-    kan_layers: int = 2  # of these, where they are splines
+    kan_layers: int = 2  # how many of them, where they are splines
     kan_norm: bool = True  # layer normalisation before them, which is not published
     kan_residual: bool = True  # a way around KAN-CID's depthwise convolution, likewise
     kan_cid: bool = True  # off: the box passes its maps on; likewise the next two (see `training.ablate`)

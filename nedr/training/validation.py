@@ -1,4 +1,4 @@
-"""Dehazing PSNR on held-out pairs during a run, through what users get, and pictures to look at."""
+"""Dehazing PSNR on held-out pairs during a run, through the code that users run, and pictures to look at."""
 
 from collections import defaultdict
 from collections.abc import Iterator

@@ -66,7 +66,7 @@ def test_lossy_formats_keep_size_looks_and_alpha(kind, alpha, height, width):
     source = Picture(pictures.smooth(height, width), opacity, kind, Metadata())
     found = read(encode(source))
     assert found.pixels.shape == source.pixels.shape
-    assert np.abs(found.pixels.astype(int) - source.pixels).mean() < 3  # of 255; 2 x 1 pixels have 2.5
+    assert np.abs(found.pixels.astype(int) - source.pixels).mean() <= 2.5  # AVIF of 2 x 1 pixels has 2.5
     assert same(found.alpha, source.alpha)
 
 

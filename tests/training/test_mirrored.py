@@ -1,10 +1,12 @@
 """What exported weights answer: the mean over a view and its mirror image."""
 
-import torch
+import pytest
 
-from nedr.model.heads import airlight_at
-from nedr.model.nedr import NeDR
-from nedr.training.mirrored import with_mirror_image
+torch = pytest.importorskip("torch")
+
+from nedr.model.heads import airlight_at  # noqa: E402
+from nedr.model.nedr import NeDR  # noqa: E402
+from nedr.training.mirrored import with_mirror_image  # noqa: E402
 
 
 def test_it_is_the_mean_of_what_both_views_say(tiny_config):
