@@ -1,7 +1,7 @@
 """The mean of what a network says of one picture in views of several sizes.
 
 Views err in different places, so their mean errs less: that of the optical depth -log t, of beta, of A and of its
-terms. Each view's mirror image is in it already: exported weights answer for both.
+terms. Each call is a mean already: exported weights also see copies of a view under more and under less haze.
 """
 
 from collections.abc import Sequence

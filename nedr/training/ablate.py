@@ -48,7 +48,7 @@ SIDE = 256  # of the view that multiply-accumulates are counted on
 
 PROTOCOL = (
     "PSNR in dB (RGB, 8 bit, full size, no border crop), mean over a set's pairs; then mean ± standard deviation over "
-    "the seeds. One view, without the mirror image that exported weights see as well. `all` is the mean of the sets; "
+    "the seeds. One view, without the copies that exported weights see as well. `all` is the mean of the sets; "
     "`to full` its difference to the full network of the same seed. "
     "The variants of a seed see the same pictures in the same order. `linear-kan`: linear layers of as many weights "
     "and multiplications instead of the KAN; `no-idrm`: a 3x3 convolution and bilinear upsampling decode the grid; "

@@ -20,7 +20,7 @@ from nedr.model.rehaze import Rehazing
 from nedr.pictures.images import write
 from nedr.training import config as configuration
 from nedr.training.checkpoint import LARGE, load_published, views_of
-from nedr.training.mirrored import with_mirror_image
+from nedr.training.self_ensemble import self_ensemble
 
 if TYPE_CHECKING:
     import onnx
@@ -64,7 +64,7 @@ class Parity(NamedTuple):
 
 
 class Asked(nn.Module):
-    """The dehazing network and its mirror image, with the lattice as a tensor (2,), rows and columns, as in a graph."""
+    """What the network answers to a view and its copies; the lattice is a tensor (2,), rows and columns."""
 
     def __init__(self, model: NeDR) -> None:
         super().__init__()
@@ -72,7 +72,7 @@ class Asked(nn.Module):
 
     def forward(self, view: Tensor, lattice: Tensor) -> tuple[Tensor, ...]:
         """(B, 3, H, W), (2,) -> transmission, airlight, density, terms."""
-        return tuple(with_mirror_image(self.model, view, (lattice[0], lattice[1])))
+        return tuple(self_ensemble(self.model, view, (lattice[0], lattice[1])))
 
 
 def export(source: str | Path, target: str | Path, *, view: int = 256, overwrite: bool = False) -> list[Parity]:
@@ -80,7 +80,7 @@ def export(source: str | Path, target: str | Path, *, view: int = 256, overwrite
 
     The graph takes `view` (1, 3, H, W), float32 RGB in [0, 1], sides multiples of 32 and at least 128, and `lattice`
     (2,), int64, rows h and columns w of any lattice over it; it returns `transmission` (1, 1, h, w), `airlight` (1, 3),
-    `density` (1,) and `terms` (1, 3, 5), each the mean over the view and its mirror image (`training.mirrored`). A
+    `density` (1,) and `terms` (1, 3, 5), each the mean over the view and its copies (`training.self_ensemble`). A
     run's rehazing.safetensors becomes a graph that takes `view`, `density` and `airlight`, and returns `depth`
     (1, 1, H / s, W / s), s the lattice stride, and `residual` (1, 3, H, W). Weights are stored in half precision, or in
     single where that costs more than 0.005, as it may in a barely trained network.

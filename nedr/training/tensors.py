@@ -20,7 +20,7 @@ from nedr.model.heads import airlight_at
 from nedr.model.nedr import HazeEstimate, NeDR
 from nedr.pictures.arrays import LUMA
 from nedr.training.checkpoint import load_published
-from nedr.training.mirrored import with_mirror_image
+from nedr.training.self_ensemble import self_ensemble
 
 VIEW = 256
 _PATCH, _PATCHES = 16, 24  # for the noise, placed as in `nedr.inference.view.noise_level`
@@ -66,7 +66,7 @@ class Dehaze(nn.Module):
     def fields(self, pictures: Tensor) -> list[HazeField]:
         """The haze of each picture of a batch (B, 3, H, W), float32 in [0, 1]."""
         views = seen(pictures, self.view)
-        found = HazeEstimate(*(part.float().cpu() for part in with_mirror_image(self.network, views)))
+        found = HazeEstimate(*(part.float().cpu() for part in self_ensemble(self.network, views)))
         small = views.permute(0, 2, 3, 1).cpu().numpy()
         return [self._field(found, small[index], picture, index) for index, picture in enumerate(pictures)]
 

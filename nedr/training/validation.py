@@ -20,7 +20,7 @@ VIEW = 256
 
 
 class TorchNetwork:
-    """A network in training, in the form that a Dehazer takes: one view, without the mirror image that exports add."""
+    """A network in training, in the form that a Dehazer takes: one view, without the copies that exports see."""
 
     def __init__(self, model: NeDR, view: int = VIEW) -> None:
         self.model, self.view, self.stride = model, view, model.config.lattice_stride

@@ -1,4 +1,4 @@
-"""The best quality: what the views and their mirror images say, in the mean."""
+"""The best quality: what views of three sizes say, in the mean."""
 
 import numpy as np
 import pytest
@@ -57,12 +57,12 @@ def test_three_views_are_seen_at_the_best_quality_and_one_otherwise():
 
 
 @pytest.mark.parametrize("quality", ["fast", "balanced", "best"])
-def test_a_mirror_image_has_the_mirrored_haze(quality):
-    """By the weights that ship; one view alone would not do (`training.mirrored`)."""
+def test_a_mirror_image_has_nearly_the_mirrored_haze(quality):
+    """By the weights that ship. Not exactly: of the three copies of a view that they see, two are mirrored."""
     picture = scene(144, 192)
     field, mirrored = (Dehazer(quality=quality, threads=1).field(x) for x in (picture, picture[:, ::-1]))
     assert field.lattice.std() > 0.02
-    assert np.abs(field.lattice - mirrored.lattice[:, ::-1]).mean() < 1e-4
-    assert np.allclose(field.airlight, mirrored.airlight, atol=1e-4)
-    assert np.abs(field.terms).max() > 1e-3
-    assert np.allclose(field.terms, mirrored.terms * airlight.MIRRORED, atol=1e-4)
+    assert np.abs(field.lattice - mirrored.lattice[:, ::-1]).mean() < 0.01
+    assert np.allclose(field.airlight, mirrored.airlight, atol=0.01)
+    assert np.abs(field.terms).max() > 0.01
+    assert np.allclose(field.terms, mirrored.terms * airlight.MIRRORED, atol=0.007)
