@@ -58,7 +58,7 @@ def test_three_views_are_seen_at_the_best_quality_and_one_otherwise():
 
 @pytest.mark.parametrize("quality", ["fast", "balanced", "best"])
 def test_a_mirror_image_has_nearly_the_mirrored_haze(quality):
-    """By the weights that ship. Not exactly: of the three copies of a view that they see, two are mirrored."""
+    """By the weights that ship. Not exactly: of the three pictures that the network sees of one, two are mirrored."""
     picture = scene(144, 192)
     field, mirrored = (Dehazer(quality=quality, threads=1).field(x) for x in (picture, picture[:, ::-1]))
     assert field.lattice.std() > 0.02
