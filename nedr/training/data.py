@@ -19,6 +19,7 @@ from nedr.inference.view import averaged
 from nedr.pictures import images
 from nedr.training.synthesis import (
     STANDARD,
+    STANDARD_OUTDOORS,
     Array,
     HazeConfig,
     HazySample,
@@ -28,6 +29,7 @@ from nedr.training.synthesis import (
     draw_airlight,
     labelled_depth,
     procedural_depth,
+    shallow,
     synthesise,
     transmission,
 )
@@ -176,6 +178,8 @@ class SyntheticHaze(Dataset[dict[str, Tensor]]):
             scene = scene.changed(lambda plane: np.rot90(plane, quarter))
         if rng.random() < 0.5:
             scene = scene.changed(lambda plane: plane[:, ::-1])
+        if standard and not scene.measured:
+            scene, haze = scene._replace(depth=shallow(scene.depth, rng)), STANDARD_OUTDOORS
         sample = synthesise(scene.clear, scene.depth, haze, rng, sky=scene.sky)
         if standard:
             sample = sample._replace(density=sample.density * float(scene.depth.max()))
@@ -191,7 +195,7 @@ class SyntheticHaze(Dataset[dict[str, Tensor]]):
             picture, distances = self.measured[int(rng.integers(len(self.measured)))]
             depth = read_depth(distances, box, size)
             depth = depth.clip(0.02) if haze is STANDARD else farthest_at_one(depth)
-            return Scene(read_rgb(picture, box, size), depth, None)
+            return Scene(read_rgb(picture, box, size), depth, None, measured=True)
         path = self.clear[int(rng.integers(len(self.clear)))]
         image, label = read_rgb(path, box, size), self.labels.get(path.stem)
         sky = read_depth(label.sky, box, size) if label else None
@@ -219,10 +223,12 @@ class Scene(NamedTuple):
     clear: Array
     depth: Array
     sky: Array | None
+    measured: bool = False  # its depth
 
     def changed(self, how: Callable[[Array], Array]) -> "Scene":
         """The scene with every plane turned or mirrored alike."""
-        return Scene(how(self.clear), how(self.depth), None if self.sky is None else how(self.sky))
+        sky = None if self.sky is None else how(self.sky)
+        return self._replace(clear=how(self.clear), depth=how(self.depth), sky=sky)
 
 
 class Label(NamedTuple):

@@ -18,7 +18,7 @@ from nedr.training import occlusion
 from nedr.training.data import DataConfig, view_size
 from nedr.training.jpeg import compressed
 from nedr.training.packed import Pack
-from nedr.training.synthesis import GAMMA, RIDGE, STANDARD, HazeConfig
+from nedr.training.synthesis import GAMMA, LEAST_SKY, RELIEF, RIDGE, STANDARD, STANDARD_OUTDOORS, HazeConfig
 
 FINER = 2  # views are sampled at this multiple of their size and averaged
 OVERLAYS = 256  # of each size, drawn by every process when it starts
@@ -99,25 +99,30 @@ class DeviceHaze:
     def batch(self, step: int) -> dict[str, Tensor]:
         """The batch of one step: a share of the samples under RESIDE's haze first, then the others."""
         standard = round(self.haze.standard * self.data.batch)
-        parts = [self._part(step, standard, 7, STANDARD)] if standard else []
-        parts += [self._part(step, self.data.batch - standard, 6, self.haze)] if standard < self.data.batch else []
+        share = self.data.measured if len(self.clear) else 1.0
+        indoors = round(share * standard) if len(self.measured) else 0
+        kinds = (indoors, 7, STANDARD), (standard - indoors, 9, STANDARD_OUTDOORS)
+        counted = (*kinds, (self.data.batch - standard, 6, self.haze))
+        parts = [self._part(step, count, kind, haze) for count, kind, haze in counted if count]
         return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
 
     def _part(self, step: int, count: int, kind: int, haze: HazeConfig) -> dict[str, Tensor]:
-        """`count` samples of a step's batch under one recipe's haze."""
+        """`count` samples of a step's batch under one recipe's haze: RESIDE's indoors is on measured scenes alone."""
         size = view_size(self.data, self.seed, step * self.data.batch)
         dice = Dice([self.seed, kind, step], count, self.device)
         if size not in self.overlays:
             self.overlays[size] = Overlays.drawn(size, self.seed, self.device)
         clear, depth, sky = self.scenes(size, haze, dice)
         samples = synthesised(clear, depth, sky, haze, dice, self.overlays[size]) | {"depth": depth}
-        if haze is STANDARD:
+        if haze in (STANDARD, STANDARD_OUTDOORS):
             samples["density"] = samples["density"] * depth.amax(dim=(1, 2, 3))
         return samples
 
     def scenes(self, size: tuple[int, int], haze: HazeConfig, dice: Dice) -> tuple[Tensor, Tensor, Tensor]:
         """Clear pictures (B, 3, H, W), their depth (B, 1, H, W), and their sky, 0 to 1, or -1 where unknown."""
-        pack, data = self.pack, self.data if haze is not STANDARD else replace(self.data, turned=0.0, borrowed=0.0)
+        pack, data = self.pack, self.data
+        if haze in (STANDARD, STANDARD_OUTDOORS):
+            data = replace(data, turned=0.0, borrowed=0.0, measured=float(haze is STANDARD))
         measured = dice.chance(data.measured if len(self.measured) else 0.0) | (len(self.clear) == 0)
         index = torch.where(measured.flatten(), self._any(self.measured, dice), self._any(self.clear, dice))
         grid = view_grid(size, data, dice)
@@ -131,6 +136,8 @@ class DeviceHaze:
         labelled = dice.chance(data.labelled * trust) & (trust >= 0) & ~borrowed
         distance = labelled_depth(clear, _seen(pack.fars, index, grid), sky, dice)
         depth = torch.where(labelled, distance, depth)
+        if haze is STANDARD_OUTDOORS:
+            depth = 1.0 - dice.uniform(*RELIEF) * (1.0 - depth)
         veiled = dice.chance(haze.aerial) & ~measured
         return torch.where(veiled, aerial_veil(clear, depth, dice), clear), depth, sky
 
@@ -218,7 +225,9 @@ def synthesised(
     clear = clear * cast * torch.where(fog, dice.uniform(0.3, 0.7), 1.0)
     density, t = draw_haze(depth, config, dice, fog=fog, uneven=uneven)
     ambient = dice.chance(config.ambient) & uneven & ~fog
-    airlight = torch.where(ambient, ambient_airlight(clear, dice), draw_airlight(config, dice) * cast)
+    drawn = draw_airlight(config, dice) * cast
+    drawn = torch.where(dice.chance(config.horizon), under_sky(drawn, clear, sky, dice), drawn)
+    airlight = torch.where(ambient, ambient_airlight(clear, dice), drawn)
     lit = dice.chance(config.lit) & uneven
     light = torch.where(lit, uneven_light(airlight, clear.shape[-2], clear.shape[-1], dice), airlight)
     light = light.expand_as(clear)
@@ -296,6 +305,16 @@ def ambient_airlight(clear: Tensor, dice: Dice) -> Tensor:
     grey = mean.mean(dim=1, keepdim=True)
     colour = grey + (mean - grey) * dice.uniform(0.3, 1.2)
     return (colour * dice.uniform(0.95, 1.9)).clamp(0.1, 1.0)
+
+
+def under_sky(airlight: Tensor, clear: Tensor, sky: Tensor, dice: Dice) -> Tensor:
+    """`synthesis.under_sky` for a batch: A (B, 3, 1, 1), sky (B, 1, H, W), -1 where unknown."""
+    known = sky.clamp_min(0.0)
+    area = known.mean(dim=(2, 3), keepdim=True)
+    lit = (clear.mean(dim=1, keepdim=True) * known).mean(dim=(2, 3), keepdim=True)
+    brightness = lit / area.clamp_min(LEAST_SKY) * dice.uniform(0.85, 1.05)
+    gain = (brightness / airlight.mean(dim=1, keepdim=True).clamp_min(0.05)).clamp_min(1.0)
+    return torch.where(area < LEAST_SKY, airlight, (airlight * gain).clamp(0.0, 1.0))
 
 
 def uneven_light(airlight: Tensor, height: int, width: int, dice: Dice) -> Tensor:

@@ -32,19 +32,23 @@ def draw_recorded_lattice(view: torch.Size, strides: tuple[float, float], seed: 
 class RecordedSteps:
     """The steps of a warm-up run on one card. On a CPU the same work is done, launch by launch, without graphs.
 
-    Raises UsageError for a run whose encoder rests in some steps.
+    Raises UsageError for a run whose encoder rests in some steps and learns in others.
     """
 
     def __init__(self, run: Run) -> None:
         optim, device, self.run = run.config.optim, run.fabric.device, run
-        if run.stage != "warm-up" or optim.encoder_every != 1 or optim.frozen:
+        always = optim.encoder_every == 1 and optim.frozen == 0
+        if run.stage != "warm-up" or not (always or optim.frozen >= optim.steps):
             raise UsageError(
-                "recorded steps are for the warm-up with an encoder that always learns: expected optim.encoder_every=1 "
-                f"and optim.frozen=0, found {run.stage} with {optim.encoder_every} and {optim.frozen}"
+                "recorded steps are for the warm-up with an encoder that learns in every step or in none: expected "
+                "optim.encoder_every=1 and optim.frozen=0, or optim.frozen of at least optim.steps, "
+                f"found {run.stage} with {optim.encoder_every} and {optim.frozen} of {optim.steps}"
             )
         run.learning()
-        self.parameters: list[Tensor] = [p for p in run.model.parameters() if p.requires_grad]
-        self.averages = [p.detach() for p in run.averaged.parameters() if p.requires_grad]
+        pairs = zip(run.model.parameters(), run.averaged.parameters(), strict=True)
+        learning = [(p, average.detach()) for p, average in pairs if p.requires_grad]
+        self.parameters: list[Tensor] = [p for p, _ in learning]
+        self.averages = [average for _, average in learning]
         self.gradients = [torch.zeros_like(p) for p in self.parameters]
         for parameter, gradient in zip(self.parameters, self.gradients, strict=True):
             parameter.grad = gradient

@@ -44,6 +44,7 @@ class HazeConfig:
     occluded: float = 0.33  # probability that something covers the picture: bars, captions, a dashboard (`occlusion`)
     sky: float = 1.0  # weight of an open sky in the losses, where it is known
     burnt: float = 0.12  # probability of a sky that outshines the haze in front of it, where it is known
+    horizon: float = 0.0  # probability that A is about as bright as the open sky at least, where it is known
     fog: float = 0.04  # probability of dense fog in front of a dark scene, with lamps in it
     aerial: float = 0.5  # probability that an unmeasured clear picture keeps some natural veil, as most outdoor ones do
     clear: float = 0.08  # probability of no haze at all, t = 1
@@ -51,6 +52,9 @@ class HazeConfig:
     jpeg: float = 0.35  # probability of JPEG artefacts, quality 40 to 95
     exposure: float = 0.3  # probability of another gain, gamma and white balance for the clear picture
 
+
+RELIEF = (0.05, 0.7)  # of RESIDE's outdoor depth, 1 - nearest / farthest: a street is hardly nearer than its sky
+LEAST_SKY = 0.02  # of the picture, so that its brightness says something of the airlight
 
 # Haze as RESIDE draws it (Li et al. 2019): even, grey and bright, on the picture as it is, and nothing on top of it.
 STANDARD = HazeConfig(
@@ -68,6 +72,7 @@ STANDARD = HazeConfig(
     jpeg=0.2,
     exposure=0.0,
 )
+STANDARD_OUTDOORS = replace(STANDARD, beta=(0.15, 1.3), airlight=(0.8, 1.0))
 
 
 class HazySample(NamedTuple):
@@ -275,6 +280,23 @@ def ambient_airlight(clear: Array, rng: np.random.Generator) -> Array:
     return np.asarray(np.clip(colour * rng.uniform(0.95, 1.9), 0.1, 1.0), np.float32)
 
 
+def under_sky(airlight: Array, clear: Array, sky: Array, rng: np.random.Generator) -> Array:
+    """A (3,), brightened to about the brightness of the open sky, where there is any: by day haze is not darker.
+
+    clear (H, W, 3); sky (H, W) in [0, 1]. What outshines the haze, the sun or a sky that burns out, is `burnt`.
+    """
+    if sky.mean() < LEAST_SKY:
+        return airlight
+    brightness = float((clear.mean(axis=-1) * sky).sum() / sky.sum()) * rng.uniform(0.85, 1.05)
+    gain = max(1.0, brightness / max(float(airlight.mean()), 0.05))
+    return np.asarray(np.clip(airlight * gain, 0.0, 1.0), np.float32)
+
+
+def shallow(depth: Array, rng: np.random.Generator) -> Array:
+    """Depth (H, W) in (0, 1] with the little relief that RESIDE's outdoor depth has."""
+    return np.asarray(1.0 - rng.uniform(*RELIEF) * (1.0 - depth), np.float32)
+
+
 def draw_cast(rng: np.random.Generator) -> Array:
     """The colour of a scene's light (3,), its strongest channel at 1: mostly warm lamps, otherwise a blue dusk."""
     warm = rng.random() < 0.7
@@ -325,6 +347,8 @@ def synthesise(
     t = draw_transmission(depth, density, config, rng)
     ambient = rng.random() < config.ambient and not fog
     airlight = ambient_airlight(clear, rng) if ambient else draw_airlight(config, rng) * cast
+    if sky is not None and rng.random() < config.horizon and not ambient:
+        airlight = under_sky(airlight, clear, sky, rng)
     if rng.random() < config.clear:
         t, density = np.ones_like(t), 0.0
     light = np.broadcast_to(airlight, clear.shape)

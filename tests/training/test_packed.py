@@ -276,8 +276,10 @@ def begun(config, file, out):
     return loop.begin(config, Paths(out, packed=file), Fabric(accelerator="cpu", devices=1))
 
 
-def test_recorded_steps_learn_what_ordinary_ones_do(config, file, tmp_path, monkeypatch):
+@pytest.mark.parametrize("frozen", [0, 1000])
+def test_recorded_steps_learn_what_ordinary_ones_do(config, file, tmp_path, monkeypatch, frozen):
     """Same samples, same lattices: the same losses, weights and averages, and the same counts."""
+    config = dataclasses.replace(config, optim=dataclasses.replace(config.optim, frozen=frozen))
     ordinary, run, untouched = (begun(config, file, tmp_path) for _ in range(3))
     monkeypatch.setattr("nedr.training.warmup.draw_lattice", draw_recorded_lattice)
     steps, samples = RecordedSteps(run), packed_samples(config, file, torch.device("cpu"))
@@ -292,6 +294,8 @@ def test_recorded_steps_learn_what_ordinary_ones_do(config, file, tmp_path, monk
             torch.cat([(a[key] - theirs[key]).flatten().float() for key in theirs]).norm() for a in (ours, start)
         )
         assert apart < 0.1 * moved  # rounding, which AdamW enlarges where gradients are next to nothing
+    unmoved = torch.equal(run.model.encoder.stem.weight, untouched.model.encoder.stem.weight)
+    assert unmoved == (frozen > 0)
     assert (run.step, run.views) == (ordinary.step, ordinary.views)
     assert run.average.n_averaged == ordinary.average.n_averaged
 
@@ -318,7 +322,7 @@ def test_a_size_of_view_has_few_lattices_and_different_sizes_have_different_ones
 
 
 @pytest.mark.parametrize("change", [{"encoder_every": 2}, {"frozen": 3}])
-def test_an_encoder_that_rests_cannot_be_recorded(config, file, tmp_path, change):
+def test_an_encoder_that_rests_in_some_steps_cannot_be_recorded(config, file, tmp_path, change):
     optim = OptimConfig(**dataclasses.asdict(config.optim) | change)
     with pytest.raises(UsageError, match="encoder_every=1"):
         RecordedSteps(begun(dataclasses.replace(config, optim=optim), file, tmp_path))
