@@ -101,6 +101,20 @@ def test_a_share_of_the_samples_has_resides_haze(folders):
     assert not all(even)
 
 
+def test_resides_haze_outdoors_is_bright_and_its_depth_shallow(folders):
+    data = DataConfig(views=((64, 96),), batch=4, holdout=1000, measured=0.0)
+    scenes = list_images(folders / "clear"), depth_pairs(folders / "nyu")
+    stream = SyntheticHaze(*scenes, data, HazeConfig(standard=1.0), seed=3)
+    reliefs = []
+    for sample in map(stream.__getitem__, range(12)):
+        assert 0.8 <= sample["airlight"][0] <= 1.0
+        assert 0.15 <= sample["density"] / sample["depth"].max() <= 1.3
+        assert torch.allclose(sample["transmission"], torch.exp(-sample["density"] * sample["depth"]), rtol=0.05)
+        reliefs.append(1.0 - float(sample["depth"].min() / sample["depth"].max()))
+    assert 0.3 < max(reliefs) < 0.72
+    assert min(reliefs) < 0.2
+
+
 @pytest.fixture
 def labels(folders):
     """Sky above, near below, for the pictures 0 to 4; 1 is not to be trusted."""

@@ -152,8 +152,26 @@ def test_a_share_of_each_batch_has_resides_haze(config, file):
     torch.testing.assert_close(batch["transmission"][:count], torch.exp(-density * depth / depth.amax((1, 2, 3), True)))
     assert (batch["light"][:count].amax((1, 2, 3)) == batch["light"][:count].amin((1, 2, 3))).all()
     assert ((batch["airlight"][:count] >= 0.7) & (batch["airlight"][:count] <= 1.0)).all()
+    outdoors = dataclasses.replace(config.data, measured=0.0)
+    bright = DeviceHaze(stream.pack, outdoors, HazeConfig(standard=1.0), seed=1).batch(0)
+    assert ((bright["airlight"] >= 0.8) & (bright["airlight"] <= 1.0)).all()
+    assert (bright["depth"].amin((1, 2, 3)) > 0.29).all()
     others = DeviceHaze(stream.pack, dataclasses.replace(config.data, batch=6), HazeConfig(), seed=1).batch(0)
     assert torch.equal(batch["hazy"][count:], others["hazy"])
+
+
+def test_the_sky_bounds_the_airlight_of_a_batch():
+    """As in `synthesis.under_sky`: brightened to the sky's 0.8 where it is known and there is any."""
+    from nedr.training.device_haze import Dice, under_sky
+
+    sky = torch.zeros(4, 1, 8, 8)
+    sky[0], sky[1, :, 0, 0], sky[2], sky[3, :, :4] = -1.0, 1.0, 0.0, 1.0
+    clear = torch.full((4, 3, 8, 8), 0.8)
+    found = under_sky(torch.full((4, 3, 1, 1), 0.4), clear, sky, Dice([0], 4, CPU)).flatten(1)
+    assert (found[:3] == 0.4).all()
+    assert ((found[3] > 0.8 * 0.84) & (found[3] < 0.8 * 1.06)).all()
+    kept = under_sky(torch.full((4, 3, 1, 1), 0.9), clear, sky, Dice([0], 4, CPU))
+    assert (kept == 0.9).all()
 
 
 @pytest.mark.parametrize("standard", [0.0, 1.0])

@@ -17,6 +17,7 @@ from nedr.training.synthesis import (
     sky,
     synthesise,
     transmission,
+    under_sky,
     uneven_light,
 )
 
@@ -117,6 +118,24 @@ def test_a_known_sky_can_weigh_less_and_a_burnt_out_one_nothing(scene):
     assert (burnt.weight[:20] == 0).all()
     assert (burnt.weight[20:] == 1.0).all()
     assert burnt.hazy[:20].mean() > plain.hazy[:20].mean()
+
+
+def test_haze_by_day_is_about_as_bright_as_the_sky_at_least(scene):
+    """The sky of `scene` has a brightness of 0.73; A keeps its hue, and where no sky is known it is as drawn."""
+    known = np.zeros((48, 64), np.float32)
+    dim, bright = np.array([0.4, 0.4, 0.5], np.float32), np.full(3, 0.9, np.float32)
+    assert under_sky(dim, scene, known, np.random.default_rng(0)) is dim
+    known[:20] = 1.0
+    for seed in range(20):
+        airlight = under_sky(dim, scene, known, np.random.default_rng(seed))
+        assert 0.85 * 0.733 < airlight.mean() < 1.05 * 0.734
+        np.testing.assert_allclose(airlight / airlight[0], dim / dim[0], rtol=1e-5)
+        np.testing.assert_array_equal(under_sky(bright, scene, known, np.random.default_rng(seed)), bright)
+    config, depth = dataclasses.replace(PLAIN, airlight=(0.2, 0.3), dark=0.0, tint_strong=0.0), np.ones((48, 64))
+    for horizon, low, high in ((0.0, 0.15, 0.35), (1.0, 0.6, 0.8)):
+        drawn = dataclasses.replace(config, horizon=horizon)
+        sample = synthesise(scene, depth.astype(np.float32), drawn, np.random.default_rng(3), sky=known)
+        assert low < sample.airlight.mean() < high
 
 
 def test_fog_is_dense_and_its_scene_dark(scene):
