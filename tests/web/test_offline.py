@@ -158,7 +158,7 @@ def test_grey_and_transparent_pictures(page, mode):
         image.putalpha(Image.linear_gradient("L").resize(image.size).point(lambda value: 128 + value // 2))
     given(page, ("a.png", encoded(image, "PNG")))
     found, expected = saved(page), nedr.dehaze(image)
-    assert apart(found, expected) < 1
+    assert apart(found, expected) < (0.3 if mode == "L" else 1)  # rio: Adobe RGB, by another converter
     kept = Image.open(BytesIO(found)).convert("RGBA")
     assert np.array_equal(kept.getchannel("A"), expected.convert("RGBA").getchannel("A"))
 

@@ -90,7 +90,7 @@ function isTransparent({ data }) {
 // The field of a picture, in its own colours; `srgb` is its airlight in sRGB. The network sees sRGB.
 async function seen(image, { grey, colours }) {
   const box = inside(image), small = view(image, box), [rows, columns] = [small.rows, small.columns].map((side) => Math.floor(side / MODEL.stride));
-  const other = colours && !colours.same ? colours : null, finding = network(other ? recoloured(small, other.toSrgb) : small, rows, columns);
+  const other = colours && !colours.same ? (grey ? byLevel(colours) : colours) : null, finding = network(other ? recoloured(small, other.toSrgb) : small, rows, columns);
   const luma = small.planes[0].map((_, k) => lumaOf(small.planes.map((plane) => plane[k]))), known = { guide: averaged(luma, small, rows, columns), noise: noise(image, box) };
   const found = await finding, srgb = found.airlight;
   if (other) Object.assign(found, fitted(found, other.toOwn));
@@ -99,6 +99,12 @@ async function seen(image, { grey, colours }) {
     found.terms = new Array(3).fill(found.terms[0].map((_, k) => lumaOf(found.terms.map((channel) => channel[k]))));
   }
   return { ...found, ...known, srgb, box, width: image.width, height: image.height };
+}
+
+// The conversions of a profile for grey: each level on its own, as the library has it.
+function byLevel({ toSrgb, toOwn }) {
+  const each = (convert) => (colour) => colour.map((level) => convert([level, level, level])[1]);
+  return { toSrgb: each(toSrgb), toOwn: each(toOwn) };
 }
 
 function recoloured({ planes, rows, columns }, change) {
