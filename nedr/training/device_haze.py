@@ -114,14 +114,14 @@ class DeviceHaze:
             self.overlays[size] = Overlays.drawn(size, self.seed, self.device)
         clear, depth, sky = self.scenes(size, haze, dice)
         samples = synthesised(clear, depth, sky, haze, dice, self.overlays[size]) | {"depth": depth}
-        if haze in (STANDARD, STANDARD_OUTDOORS):
+        if haze is STANDARD or haze is STANDARD_OUTDOORS:
             samples["density"] = samples["density"] * depth.amax(dim=(1, 2, 3))
         return samples
 
     def scenes(self, size: tuple[int, int], haze: HazeConfig, dice: Dice) -> tuple[Tensor, Tensor, Tensor]:
         """Clear pictures (B, 3, H, W), their depth (B, 1, H, W), and their sky, 0 to 1, or -1 where unknown."""
         pack, data = self.pack, self.data
-        if haze in (STANDARD, STANDARD_OUTDOORS):
+        if haze is STANDARD or haze is STANDARD_OUTDOORS:
             data = replace(data, turned=0.0, borrowed=0.0, measured=float(haze is STANDARD))
         measured = dice.chance(data.measured if len(self.measured) else 0.0) | (len(self.clear) == 0)
         index = torch.where(measured.flatten(), self._any(self.measured, dice), self._any(self.clear, dice))

@@ -89,6 +89,18 @@ function betweenLevels(convert) {
   };
 }
 
+// The conversions of a profile for grey, each level on its own, as the library has them: read off a ramp's green channel.
+export function byLevel({ toSrgb, toOwn }) {
+  const read = (convert) => {
+    const ramp = Float32Array.from({ length: 256 }, (_, k) => convert([k / 255, k / 255, k / 255])[1]);
+    return (colour) => colour.map((v) => {
+      const level = 255 * held(v), low = Math.min(254, Math.floor(level));
+      return ramp[low] + (level - low) * (ramp[low + 1] - ramp[low]);
+    });
+  };
+  return { toSrgb: read(toSrgb), toOwn: read(toOwn) };
+}
+
 const STEPS = 4096;
 
 // By tables: the curves' 256 levels, and sRGB's curve finely enough for 8 bits.

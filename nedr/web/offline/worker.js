@@ -3,7 +3,7 @@
 import { MODEL } from "./constants.js";
 import { inside } from "./borders.js";
 import { apply, fitted, lumaOf, map } from "./field.js";
-import { profile } from "./icc.js";
+import { byLevel, profile } from "./icc.js";
 import { about, carrying, upright } from "./metadata.js";
 import { averaged, noise, view } from "./view.js";
 
@@ -99,12 +99,6 @@ async function seen(image, { grey, colours }) {
     found.terms = new Array(3).fill(found.terms[0].map((_, k) => lumaOf(found.terms.map((channel) => channel[k]))));
   }
   return { ...found, ...known, srgb, box, width: image.width, height: image.height };
-}
-
-// The conversions of a profile for grey: each level on its own, as the library has it.
-function byLevel({ toSrgb, toOwn }) {
-  const each = (convert) => (colour) => colour.map((level) => convert([level, level, level])[1]);
-  return { toSrgb: each(toSrgb), toOwn: each(toOwn) };
 }
 
 function recoloured({ planes, rows, columns }, change) {
